@@ -1,0 +1,123 @@
+"""Self-attention over the segments of a layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rankwright.engine.layout import Layout, Segment
+from rankwright.engine.ops import dropout
+
+__all__ = ["Heads", "attend", "segment_masks"]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Attention of one layer.
+
+    Attributes:
+        count: Number of heads H.
+        size: Width D of each head.
+        dropout: Probability of dropping an attention weight in training.
+        window: Tokens farther apart than this are hidden from each other; None for no limit.
+    """
+
+    count: int
+    size: int
+    dropout: float = 0.0
+    window: int | None = None
+
+
+def segment_masks(layout: Layout, window: int | None, dtype: torch.dtype) -> list[Tensor | None]:
+    """One additive mask per segment, ``(rows or 1, 1, width or 1, width)``; None where all is seen.
+
+    Hidden positions get the type's lowest value, not minus infinity, so that a row can never
+    become NaN.
+    """
+    masks: list[Tensor | None] = []
+    lowest = torch.finfo(dtype).min
+    for segment in layout.segments:
+        hidden: Tensor | None = None
+        device = layout.source.device
+        position = torch.arange(segment.width, device=device)
+        if segment.lengths is not None:
+            hidden = (position >= segment.lengths[:, None])[:, None, None, :]
+        if window is not None and segment.width > window + 1:
+            far = ((position[:, None] - position).abs() > window)[None, None]
+            hidden = far if hidden is None else hidden | far
+        if hidden is None:
+            masks.append(None)
+        else:
+            masks.append(
+                torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, lowest)
+            )
+    return masks
+
+
+def attend(
+    qkv: Tensor,
+    heads: Heads,
+    layout: Layout,
+    masks: list[Tensor | None],
+    *,
+    training: bool,
+    first_only: bool,
+    rotary: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Attention of every token to the tokens of its own pair.
+
+    Args:
+        qkv: ``(S, 3·H·D)`` queries, keys and values, in that order.
+        heads: Number, size, dropout and window.
+        layout: Where the pairs lie.
+        masks: From `segment_masks`.
+        training: Whether to drop attention weights.
+        first_only: Only the first token of each pair asks: returns ``(P, H·D)`` in sorted order.
+        rotary: Cosines and sines ``(longest width, D)`` by position (RoPE); None without.
+
+    Returns:
+        ``(S, H·D)``, or ``(P, H·D)`` with ``first_only``.
+    """
+    outputs = []
+    for segment, mask in zip(layout.segments, masks, strict=True):
+        q, k, v = _views(qkv, segment, heads)
+        if rotary is not None:
+            cos, sin = rotary[0][: segment.width], rotary[1][: segment.width]
+            q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        if first_only:
+            q = q[:, :, :1]
+            mask = mask[:, :, :1] if mask is not None and mask.shape[2] > 1 else mask
+        out = _one(q, k, v, mask, heads, training)
+        outputs.append(out.transpose(1, 2).reshape(-1, heads.count * heads.size))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _views(qkv: Tensor, segment: Segment, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    block = qkv[segment.start : segment.stop]
+    block = block.view(segment.rows, segment.width, 3, heads.count, heads.size)
+    q, k, v = block.permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v
+
+
+def _one(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, heads: Heads, training: bool
+) -> Tensor:
+    if q.device.type != "cpu" or not (training and heads.dropout > 0.0):
+        p = heads.dropout if training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+    # With dropout, PyTorch's fused CPU kernel is not used; this is the same computation with a
+    # mask that is cheaper to draw.
+    weights = torch.matmul(q * heads.size**-0.5, k.transpose(-2, -1))
+    if mask is not None:
+        weights = weights + mask
+    return torch.matmul(dropout(weights.softmax(-1), heads.dropout, training), v)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding (Su et al., 2021), computed in float32."""
+    wide = x.float()
+    a, b = wide.chunk(2, dim=-1)
+    return (wide * cos + torch.cat((-b, a), dim=-1) * sin).to(x.dtype)

@@ -1,0 +1,171 @@
+"""Linear layers and dropout as packed execution wants them.
+
+`linear` runs one or several `torch.nn.Linear` on the same input as one product. Their weights are
+concatenated, cast to the compute type and kept until they change, instead of at each call.
+`dropout` draws its mask from a fast generator seeded by PyTorch's own, so that the mask follows
+from PyTorch's random state and resuming training is exact.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+__all__ = ["WeightCache", "dropout", "linear"]
+
+
+class _Steps:
+    """How many steps any optimiser of this process has taken."""
+
+    taken = 0
+
+    @classmethod
+    def count(cls, *_: Any) -> None:
+        cls.taken += 1
+
+
+register_optimizer_step_post_hook(_Steps.count)
+
+
+class WeightCache:
+    """Weights and biases of linear layers, concatenated and cast, kept until they change.
+
+    A change is seen by the parameters' version counters and addresses, which
+    ``load_state_dict`` and moves between devices alter, and by a count of all optimiser steps,
+    because fused optimisers write without touching the version counter. Writing through
+    ``parameter.data`` by hand shows in none of them; call `clear` after doing that.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, tuple[Any, Tensor, Tensor | None]] = {}
+
+    def clear(self) -> None:
+        """Forgets everything kept."""
+        self._kept.clear()
+
+    def get(
+        self, layers: tuple[nn.Linear, ...], dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor | None]:
+        """``(sum of outputs, inputs)`` weight and ``(sum of outputs,)`` bias, without gradient."""
+        key = (dtype, *map(id, layers))
+        parameters = [p for layer in layers for p in (layer.weight, layer.bias) if p is not None]
+        state = (_Steps.taken, *((_version(p), p.data_ptr()) for p in parameters))
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] == state:
+            return kept[1], kept[2]
+        if kept is None:
+            # Ids can be used again after a layer is gone; its entry must go with it.
+            weakref.finalize(layers[0], self._kept.pop, key, None)
+        with torch.no_grad(), torch.inference_mode(False):
+            weights = [layer.weight.detach().to(dtype) for layer in layers]
+            weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+            biases = [layer.bias.detach().to(dtype) for layer in layers if layer.bias is not None]
+            bias = None if not biases else biases[0] if len(biases) == 1 else torch.cat(biases)
+        self._kept[key] = (state, weight, bias)
+        return weight, bias
+
+
+def _version(parameter: Tensor) -> int:
+    return 0 if parameter.is_inference() else parameter._version
+
+
+class _Linear(torch.autograd.Function):
+    """``x @ W.T + b`` with the kept, cast ``W``; gradients go to the float32 originals."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, sizes: tuple[int, ...], *p: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.sizes, ctx.biased, ctx.dtypes = sizes, bias is not None, [t.dtype for t in p]
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        n = len(ctx.sizes)
+        need = ctx.needs_input_grad
+        gx = gradient @ weight if need[0] else None
+        gw: list[Tensor | None] = [None] * n
+        gb: list[Tensor | None] = [None] * n if ctx.biased else []
+        if any(need[4 : 4 + n]):
+            whole = gradient.t() @ x
+            gw = [
+                g.to(d) for g, d in zip(torch.split(whole, ctx.sizes), ctx.dtypes[:n], strict=True)
+            ]
+        if ctx.biased and any(need[4 + n :]):
+            summed = gradient.sum(0, dtype=torch.promote_types(gradient.dtype, torch.float32))
+            gb = [
+                g.to(d) for g, d in zip(torch.split(summed, ctx.sizes), ctx.dtypes[n:], strict=True)
+            ]
+        return (gx, None, None, None, *gw, *gb)
+
+
+def linear(x: Tensor, layers: tuple[nn.Module, ...], cache: WeightCache) -> Tensor:
+    """The outputs of the layers side by side: ``(T, in) -> (T, sum of out)``, in x's type.
+
+    Layers that are not plain `nn.Linear` (adapters, quantised or hooked ones) are called as they
+    are, so whatever they do beyond a product happens.
+    """
+    if not all(_is_plain(layer) for layer in layers) or not _alike(layers):
+        with torch.autocast(x.device.type, dtype=x.dtype, enabled=x.dtype != torch.float32):
+            return torch.cat([layer(x) for layer in layers], dim=-1).to(x.dtype)
+    plain: tuple[nn.Linear, ...] = layers  # type: ignore[assignment]
+    weight, bias = cache.get(plain, x.dtype)
+    if not torch.is_grad_enabled():
+        return F.linear(x, weight, bias)
+    sizes = tuple(layer.out_features for layer in plain)
+    parameters = [layer.weight for layer in plain]
+    if bias is not None:
+        parameters += [layer.bias for layer in plain]
+    result: Tensor = _Linear.apply(x, weight, bias, sizes, *parameters)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    return type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def _alike(layers: tuple[nn.Module, ...]) -> bool:
+    return len({layer.bias is None for layer in layers}) == 1
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keep: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(keep)
+        ctx.scale = scale
+        return (x * keep).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (keep,) = ctx.saved_tensors
+        return (gradient * keep).mul_(ctx.scale), None, None
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Inverted dropout (Srivastava et al., 2014): each element is zeroed with probability ``p``.
+
+    On the CPU one random byte decides each element. A byte knows only multiples of 1/256, so the
+    threshold itself is drawn, once per call, between the two nearest multiples such that every
+    element's probability is exactly ``p``.
+    """
+    if not training or p == 0.0:
+        return x
+    if x.device.type != "cpu" or p >= 1.0:
+        return F.dropout(x, p, training=True)
+    seed, fraction = torch.randint(2**31 - 1, (2,)).tolist()
+    low = int(p * 256)
+    threshold = low + (fraction / (2**31 - 1) < p * 256 - low)
+    if threshold == 0:
+        return x
+    random = np.random.Generator(np.random.SFC64(seed)).bytes(x.numel())
+    keep = torch.frombuffer(bytearray(random), dtype=torch.uint8).ge(threshold).view(x.shape)
+    result: Tensor = _Dropout.apply(x, keep, 1.0 / (1.0 - p))  # type: ignore[no-untyped-call]
+    return result

@@ -1,0 +1,115 @@
+"""`Scorer`: packed pairs in, logits out."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rankwright.engine.batch import PackedBatch
+from rankwright.engine.encoders import packed_encoder
+from rankwright.engine.families.base import PackedEncoder
+from rankwright.engine.heads import HEADS, Head
+from rankwright.engine.padded import PaddedForward
+from rankwright.engine.precision import compute_dtype
+
+__all__ = ["PackedScorer", "PaddedScorer", "Scorer", "build_scorer"]
+
+
+class Scorer(Protocol):
+    """Scores packed pairs with a sequence-classification model.
+
+    Obeys ``torch.autocast`` for its precision and is differentiable.
+    """
+
+    packed: bool
+
+    def __call__(self, batch: PackedBatch, *, training: bool | None = None) -> Tensor:
+        """``(P, num_labels)`` float32 logits.
+
+        Args:
+            batch: P pairs, on any device.
+            training: Whether dropout is on; None follows ``model.training``. With False the
+                model's own flag is left alone, so that several threads can score at once.
+        """
+
+
+class PackedScorer:
+    """Scores without padding; the last layer computes only what the head reads."""
+
+    packed = True
+
+    def __init__(self, model: Any, encoder: PackedEncoder, head: Head) -> None:
+        self.model = model
+        self.encoder = encoder
+        self._head = head
+        self._mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
+
+    def __call__(self, batch: PackedBatch, *, training: bool | None = None) -> Tensor:
+        """See `Scorer`."""
+        parameter = next(self.model.parameters())
+        device = parameter.device
+        training = self.model.training if training is None else training
+        dtype = compute_dtype(device, parameter.dtype)
+        with torch.autocast(device.type, enabled=False):
+            hidden, layout = self.encoder.encode(
+                batch.to(device),
+                dtype=dtype,
+                training=training,
+                first_only=not self._mean,
+                checkpointing=_checkpointing(self.model),
+            )
+            pooled = hidden.to(parameter.dtype)
+            if self._mean:
+                pooled = _segment_means(pooled, layout)
+            logits = self._head(self.model, pooled, training)
+        return logits[layout.restore].float()
+
+
+class PaddedScorer:
+    """Scores by padding, for architectures without packed execution."""
+
+    packed = False
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._forward = PaddedForward(model)
+
+    def __call__(self, batch: PackedBatch, *, training: bool | None = None) -> Tensor:
+        """See `Scorer`."""
+        output, _ = self._forward(batch, self.model.training if training is None else training)
+        logits: Tensor = output.logits
+        return logits.float()
+
+
+def _checkpointing(model: Any) -> bool:
+    """Whether gradient checkpointing is on, told by the flag its modules have always carried."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
+def _segment_means(hidden: Tensor, layout: Any) -> Tensor:
+    means = []
+    for segment in layout.segments:
+        block = hidden[segment.start : segment.stop].view(segment.rows, segment.width, -1)
+        if segment.lengths is None:
+            means.append(block.mean(1))
+            continue
+        real = torch.arange(segment.width, device=hidden.device) < segment.lengths[:, None]
+        total = (block * real[..., None]).sum(1)
+        means.append(total / segment.lengths[:, None].to(hidden.dtype))
+    return torch.cat(means)
+
+
+def build_scorer(model: Any) -> Scorer:
+    """Packed execution for the families known here, padded execution for any other.
+
+    Args:
+        model: A transformers model with a sequence-classification head.
+    """
+    head = HEADS.get(model.config.model_type)
+    expected = type(model).__name__.endswith("ForSequenceClassification")
+    encoder = packed_encoder(model.base_model) if head is not None and expected else None
+    if head is None or encoder is None:
+        return PaddedScorer(model)
+    return PackedScorer(model, encoder, head)

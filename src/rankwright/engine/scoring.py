@@ -1,0 +1,69 @@
+"""Many pairs to scores: sorted, batched by tokens, put back in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from rankwright.engine.pack import pack
+from rankwright.engine.precision import precision_context
+from rankwright.engine.schedule import token_batches
+from rankwright.engine.scorers import Scorer
+from rankwright.engine.tokenize import TokenizedPairs
+
+__all__ = ["ScoreOptions", "default_token_budget", "score"]
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How pairs are batched.
+
+    Attributes:
+        token_budget: Most tokens in one forward pass; None picks by device.
+        max_pairs: Most pairs in one forward pass; None for no limit.
+        precision: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``.
+        progress: Whether to show a progress bar.
+        device: Where the model is.
+    """
+
+    token_budget: int | None = None
+    max_pairs: int | None = None
+    precision: str = "float32"
+    progress: bool = False
+    device: torch.device | str = "cpu"
+
+
+def default_token_budget(device: torch.device | str) -> int:
+    """Tokens per forward pass: few enough on a CPU for temporaries to stay in its cache."""
+    return 2048 if torch.device(device).type == "cpu" else 65_536
+
+
+def score(
+    scorer: Scorer, pairs: TokenizedPairs, options: ScoreOptions | None = None
+) -> NDArray[np.float32]:
+    """Logits ``(P, num_labels)`` float32 in the order of the input.
+
+    A pair's score does not depend on which pairs it is batched with beyond rounding.
+    """
+    options = options or ScoreOptions()
+    if len(pairs) == 0:
+        return np.zeros((0, 1), np.float32)
+    budget = options.token_budget or default_token_budget(options.device)
+    rows: list[NDArray[np.float32]] = []
+    order: list[NDArray[np.int64]] = []
+    with (
+        tqdm(total=len(pairs), unit="pair", desc="Scoring", disable=not options.progress) as bar,
+        torch.inference_mode(),
+        precision_context(options.precision, options.device),
+    ):
+        for index in token_batches(pairs.lengths, budget, options.max_pairs):
+            rows.append(scorer(pack(pairs, index), training=False).cpu().numpy())
+            order.append(index)
+            bar.update(len(index))
+    result = np.empty((len(pairs), rows[0].shape[1]), np.float32)
+    result[np.concatenate(order)] = np.concatenate(rows)
+    return result
