@@ -1,0 +1,62 @@
+"""Judging rerankers: measures, significance, fusion with the first stage, and evaluators.
+
+Names are loaded when they are first used; importing this package loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankwright.evaluation.base import BaseEvaluator, SentenceEvaluator, SequentialEvaluator
+    from rankwright.evaluation.classification import CrossEncoderClassificationEvaluator
+    from rankwright.evaluation.correlation import CrossEncoderCorrelationEvaluator
+    from rankwright.evaluation.fusion import Fusion
+    from rankwright.evaluation.measures import Evaluation, evaluate_run
+    from rankwright.evaluation.rerank import Reranked, rerank_run
+    from rankwright.evaluation.reranking import CrossEncoderRerankingEvaluator, RerankingResult
+    from rankwright.evaluation.significance import PairedTest, paired_test
+    from rankwright.evaluation.tuning import TunedFusion, tune_fusion
+
+__all__ = [
+    "BaseEvaluator",
+    "CrossEncoderClassificationEvaluator",
+    "CrossEncoderCorrelationEvaluator",
+    "CrossEncoderRerankingEvaluator",
+    "Evaluation",
+    "Fusion",
+    "PairedTest",
+    "Reranked",
+    "RerankingResult",
+    "SentenceEvaluator",
+    "SequentialEvaluator",
+    "TunedFusion",
+    "evaluate_run",
+    "paired_test",
+    "rerank_run",
+    "tune_fusion",
+]
+
+_MODULES = {
+    "base": ("BaseEvaluator", "SentenceEvaluator", "SequentialEvaluator"),
+    "classification": ("CrossEncoderClassificationEvaluator",),
+    "correlation": ("CrossEncoderCorrelationEvaluator",),
+    "fusion": ("Fusion",),
+    "measures": ("Evaluation", "evaluate_run"),
+    "rerank": ("Reranked", "rerank_run"),
+    "reranking": ("CrossEncoderRerankingEvaluator", "RerankingResult"),
+    "significance": ("PairedTest", "paired_test"),
+    "tuning": ("TunedFusion", "tune_fusion"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

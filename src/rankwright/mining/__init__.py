@@ -1,0 +1,72 @@
+"""First stages and hard negatives.
+
+`BM25` and `DenseRetriever` find candidates, `retrieve` writes them as a run, `mine` and
+`mine_hard_negatives` choose negatives from them. Names load on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankwright.mining.bm25 import BM25
+    from rankwright.mining.dense import DenseRetriever
+    from rankwright.mining.encoder import EmbeddingModel
+    from rankwright.mining.encoding import Encoder
+    from rankwright.mining.first_stage import FirstStage, retrieve, score_positives
+    from rankwright.mining.from_run import mine
+    from rankwright.mining.hard_negatives import mine_hard_negatives
+    from rankwright.mining.negatives import (
+        Candidates,
+        Positives,
+        Selection,
+        select_negatives,
+    )
+    from rankwright.mining.options import MiningOptions
+
+__all__ = [
+    "BM25",
+    "Candidates",
+    "DenseRetriever",
+    "EmbeddingModel",
+    "Encoder",
+    "FirstStage",
+    "MiningOptions",
+    "Positives",
+    "Selection",
+    "mine",
+    "mine_hard_negatives",
+    "retrieve",
+    "score_positives",
+    "select_negatives",
+]
+
+_HOMES = {
+    "BM25": "bm25",
+    "Candidates": "negatives",
+    "DenseRetriever": "dense",
+    "EmbeddingModel": "encoder",
+    "Encoder": "encoding",
+    "FirstStage": "first_stage",
+    "MiningOptions": "options",
+    "Positives": "negatives",
+    "Selection": "negatives",
+    "mine": "from_run",
+    "mine_hard_negatives": "hard_negatives",
+    "retrieve": "first_stage",
+    "score_positives": "first_stage",
+    "select_negatives": "negatives",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rankwright.mining' has no attribute '{name}'")
+    value = getattr(import_module(f"rankwright.mining.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

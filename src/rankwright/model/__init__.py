@@ -1,0 +1,45 @@
+"""Cross-encoders: folders in every layout, the scoring contract, prediction and saving."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankwright.model.card.data import CrossEncoderModelCardData, MetricRow
+    from rankwright.model.contract import ActivationSpec, ScoringContract
+    from rankwright.model.cross_encoder import CrossEncoder
+    from rankwright.model.layouts import LoadedLayout, read_layout
+    from rankwright.model.predict import ScoredPairs
+
+__all__ = [
+    "ActivationSpec",
+    "CrossEncoder",
+    "CrossEncoderModelCardData",
+    "LoadedLayout",
+    "MetricRow",
+    "ScoredPairs",
+    "ScoringContract",
+    "read_layout",
+]
+
+_WHERE = {
+    "ActivationSpec": "contract",
+    "CrossEncoder": "cross_encoder",
+    "CrossEncoderModelCardData": "card.data",
+    "LoadedLayout": "layouts",
+    "MetricRow": "card.data",
+    "ScoredPairs": "predict",
+    "ScoringContract": "contract",
+    "read_layout": "layouts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

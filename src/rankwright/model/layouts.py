@@ -1,0 +1,225 @@
+"""In which shapes a model folder may come, and what each says about scoring.
+
+Every layout is tried in turn. The first that fits names the folder; the ones after it only fill in
+what it leaves open. That gives the precedence: ``rankwright.json``, then
+``config_sentence_transformers.json``, then the key of version 4 in ``config.json``, then that of
+version 3, then nothing but transformers' own files. Only JSON is read here, no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rankwright.errors import ConfigError, ModelError
+from rankwright.model.contract import ActivationSpec, ScoringContract, checked_prompts
+from rankwright.model.folder import ModelFolder
+from rankwright.model.limits import default_max_length
+from rankwright.model.modules import transformer_folder
+from rankwright.model.names import spec_from_name
+from rankwright.model.weights import find_weights
+
+__all__ = ["LAYOUTS", "RANKWRIGHT_FILE", "Layout", "LoadedLayout", "read_layout"]
+
+RANKWRIGHT_FILE = "rankwright.json"
+PEER_FILE = "config_sentence_transformers.json"
+HEAD = "ForSequenceClassification"
+
+
+@dataclass(frozen=True)
+class LoadedLayout:
+    """What a folder says.
+
+    Attributes:
+        name: Which layout it is.
+        folder: Where ``config.json``, the weights and the tokenizer lie; a sub-folder in some
+            embedding models.
+        contract: How pairs are scored; ``max_length`` is filled in.
+        num_labels: Outputs of the classification head; None if there is no head.
+        weights: The weight files, checked to be whole.
+        notes: What is worth telling the user.
+    """
+
+    name: str
+    folder: Path
+    contract: ScoringContract
+    num_labels: int | None
+    weights: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The JSON files that layouts look at; empty where missing."""
+
+    rankwright: Mapping[str, Any]
+    peer: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What one layout knows: some fields of the contract, and notes."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One shape of folder.
+
+    Attributes:
+        name: For messages.
+        read: What the folder's files say in this layout; None if it is not of this layout.
+    """
+
+    name: str
+    read: Callable[[_Files], Partial | None]
+
+
+def _read_rankwright(files: _Files) -> Partial | None:
+    if not files.rankwright:
+        return None
+    values = files.rankwright.get("contract")
+    if not isinstance(values, dict):
+        raise ConfigError(f"{RANKWRIGHT_FILE}: 'contract' is {values!r}; expected a JSON object.")
+    contract = ScoringContract.from_dict(values, RANKWRIGHT_FILE)
+    known = _read_peer(files)
+    if known is not None and known.fields and _disagree(contract, known.fields):
+        # Both files are always written together, so another program rewrote one of them since.
+        note = (
+            f"{RANKWRIGHT_FILE} and {PEER_FILE} disagree: another program saved over this folder. "
+            f"{PEER_FILE} is followed; save the model again to make them agree."
+        )
+        return Partial(notes=(note,))
+    named = {name: getattr(contract, name) for name in contract.__dataclass_fields__}
+    return Partial({name: value for name, value in named.items() if value is not None})
+
+
+def _disagree(contract: ScoringContract, peer: Mapping[str, Any]) -> bool:
+    own, other = contract.activation, peer.get("activation")
+    return (
+        (own is not None and other is not None and own.name != other.name)
+        or dict(contract.prompts) != peer.get("prompts", {})
+        or contract.default_prompt_name != peer.get("default_prompt_name")
+    )
+
+
+def _read_peer(files: _Files) -> Partial | None:
+    if files.peer.get("model_type") != "CrossEncoder":
+        return None  # the prompts of an embedding model are not those of a reranker
+    prompts = checked_prompts(files.peer.get("prompts"), PEER_FILE)
+    default = files.peer.get("default_prompt_name")
+    fields: dict[str, Any] = {"prompts": prompts}
+    if default is not None:
+        if default not in prompts:
+            raise ConfigError(
+                f"{PEER_FILE}: 'default_prompt_name' is {default!r}, which is not one of the "
+                f"prompts {sorted(prompts)}."
+            )
+        fields["default_prompt_name"] = default
+    return Partial(fields | _activation(files.peer.get("activation_fn"), PEER_FILE))
+
+
+def _read_version_4(files: _Files) -> Partial | None:
+    value = files.config.get("sentence_transformers")
+    if not isinstance(value, dict):
+        return None
+    return Partial(_activation(value.get("activation_fn"), "config.json: sentence_transformers"))
+
+
+def _read_version_3(files: _Files) -> Partial | None:
+    key = "sbert_ce_default_activation_function"
+    if key not in files.config:
+        return None
+    return Partial(_activation(files.config[key], f"config.json: {key}"))
+
+
+def _read_plain(files: _Files) -> Partial | None:
+    return Partial()
+
+
+def _activation(path: Any, source: str) -> dict[str, ActivationSpec]:
+    if path is None:
+        return {}
+    if not isinstance(path, str):
+        raise ConfigError(f"{source}: the activation is {path!r}; expected the name of a class.")
+    return {"activation": spec_from_name(path)}
+
+
+LAYOUTS = (
+    Layout("Rankwright", _read_rankwright),
+    Layout("Sentence Transformers 5.4 or later", _read_peer),
+    Layout("Sentence Transformers 4.0 to 5.3", _read_version_4),
+    Layout("Sentence Transformers 3 or earlier", _read_version_3),
+    Layout("transformers", _read_plain),
+)
+
+
+def read_layout(path: str | Path) -> LoadedLayout:
+    """Reads and checks everything about a folder but the tensors themselves.
+
+    Raises:
+        ModelNotFoundError: No such folder.
+        ConfigError: A missing or malformed JSON file.
+        WeightsError: Missing, truncated or corrupt weights.
+        UnsafeModelError: Only pickles, or a path that leads outside the folder.
+        ModelError: A kind of model that is no cross-encoder and cannot become one.
+    """
+    root = ModelFolder(Path(path))
+    peer = root.json_object(PEER_FILE)
+    folder = transformer_folder(root, is_cross_encoder=peer.get("model_type") == "CrossEncoder")
+    config = _model_config(folder)
+    files = _Files(root.json_object(RANKWRIGHT_FILE), peer, config)
+
+    names: list[str] = []
+    fields: dict[str, Any] = {}
+    notes: list[str] = []
+    for layout in LAYOUTS:
+        partial = layout.read(files)
+        if partial is not None:
+            names.append(layout.name)
+            fields = {**partial.fields, **fields}
+            notes += partial.notes
+    contract = ScoringContract(**fields)
+    if contract.max_length is None:
+        tokenizer = folder.json_object("tokenizer_config.json").get("model_max_length")
+        contract = replace(contract, max_length=default_max_length(tokenizer, config))
+    return LoadedLayout(
+        name=names[0],
+        folder=folder.path,
+        contract=contract,
+        num_labels=_num_labels(config),
+        weights=find_weights(folder),
+        notes=tuple(notes),
+    )
+
+
+def _model_config(folder: ModelFolder) -> Mapping[str, Any]:
+    config = folder.json_object("config.json")
+    if not config:
+        found = sorted(file.name for file in folder.path.iterdir())[:20]
+        raise ConfigError(
+            f"{folder.path} has no config.json, or an empty one; it has {found or 'no files'}. "
+            "Expected a model folder as save_pretrained writes it."
+        )
+    architectures = config.get("architectures") or []
+    if any(str(name).endswith("ForCausalLM") for name in architectures):
+        raise ModelError(
+            f"{folder.path} is a causal language model ({architectures[0]}). Rerankers are built "
+            "on encoders, such as BERT, RoBERTa, XLM-RoBERTa, ELECTRA, DeBERTa or ModernBERT, "
+            "or on a model with a sequence-classification head."
+        )
+    return config
+
+
+def _num_labels(config: Mapping[str, Any]) -> int | None:
+    if not any(str(name).endswith(HEAD) for name in config.get("architectures") or []):
+        return None
+    labels = config.get("id2label")
+    if isinstance(labels, dict) and labels:
+        return len(labels)
+    return int(config.get("num_labels") or 2)  # 2 is what transformers assumes
