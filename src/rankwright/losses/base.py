@@ -1,0 +1,100 @@
+"""`Loss`: the base of all losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from rankwright.errors import InputError
+from rankwright.losses.pairs import PairBuilder
+
+if TYPE_CHECKING:
+    from rankwright.model import CrossEncoder
+
+__all__ = ["Loss"]
+
+
+class Loss(nn.Module):
+    """A number that says how wrong the scores of a batch are.
+
+    A loss is a pure function of scores, labels and group sizes. It does not tokenise and does
+    not call the model: the collator makes the pairs (`pairs` says how), the trainer scores all
+    of them in one forward pass and hands the scores over.
+
+    Subclasses set `pairs`, implement `compute` and say what they take in `num_labels_needed`.
+
+    Args:
+        model: The model to be trained. Only its number of labels is looked at; it is not
+            registered as a sub-module.
+
+    Raises:
+        InputError: The model has a number of labels this loss cannot work with.
+    """
+
+    citation: ClassVar[str | None] = None
+    """BibTeX of the paper, for model cards."""
+
+    num_labels_needed: ClassVar[int | None] = 1
+    """How many labels the model must have; None for any number."""
+
+    pairs: PairBuilder
+    """How rows become pairs."""
+
+    mini_batch_size: int | None = None
+    """Pairs scored at a time; None scores all pairs of a step in one pass. The loss and its
+    gradients are the same, memory is bounded by the mini-batch, and every pair is scored twice."""
+
+    def __init__(self, model: CrossEncoder) -> None:
+        super().__init__()
+        # Past nn.Module's bookkeeping: the model's parameters are not the loss's.
+        object.__setattr__(self, "model", model)
+        needed = self.num_labels_needed
+        if needed is not None and model.num_labels != needed:
+            raise InputError(
+                f"{type(self).__name__} needs a model with num_labels={needed}, but this model "
+                f"has num_labels={model.num_labels}. Load it with num_labels={needed}, or choose "
+                "a loss for several labels, such as CrossEntropyLoss."
+            )
+
+    def compute(self, scores: Tensor, labels: Tensor | None, group_sizes: Tensor | None) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            scores: ``(P,)`` raw logits, or ``(P, num_labels)`` for several labels.
+            labels: ``(P,)`` labels, or None.
+            group_sizes: ``(Q,)`` int64 pairs per query, on the CPU; None for lone pairs.
+
+        Returns:
+            A scalar.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self, scores: Tensor, labels: Tensor | None = None, group_sizes: Tensor | None = None
+    ) -> Tensor:
+        """The same as `compute`."""
+        return self.compute(scores, labels, group_sizes)
+
+    def check(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Raises what `pairs` would raise on these rows, so that mistakes show before training.
+
+        Args:
+            columns: A few rows: column name -> one value per row.
+        """
+        self.pairs(columns)
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Its settings as plain values, for model cards and logs."""
+        return {}
+
+
+def checked_mini_batch_size(value: int | None) -> int | None:
+    """``value``; None and numbers below 1, by which programs mean "all pairs", give None."""
+    return value if value is not None and value > 0 else None
+
+
+def function_name(activation: nn.Module) -> str:
+    """Dotted name of an activation's class, as configurations write it."""
+    return f"{type(activation).__module__}.{type(activation).__name__}"

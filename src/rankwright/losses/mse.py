@@ -1,0 +1,73 @@
+"""Mean squared error to a teacher's scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankwright.errors import InputError
+from rankwright.losses.base import Loss, function_name
+from rankwright.losses.pairs import LabelRule, PairBuilder
+from rankwright.losses.segments import as_real
+
+if TYPE_CHECKING:
+    from rankwright.model import CrossEncoder
+
+__all__ = ["MSELoss"]
+
+
+class MSELoss(Loss):
+    """Makes each score equal to a given one, for distillation and regression.
+
+    =========================  ==================================  =====================
+    columns                    labels                              model
+    =========================  ==================================  =====================
+    (query, document)          one number per row                  ``num_labels=1``
+    (query, [documents])       a list of numbers per row           ``num_labels=1``
+    (query, document_1, ...)   a list of numbers per row           ``num_labels=1``
+    =========================  ==================================  =====================
+
+    Args:
+        model: A model with one label.
+        activation_fn: Applied to the scores before they are compared. With teachers' logits the
+            default, none, is right; with probabilities pass `torch.nn.Sigmoid`.
+        **kwargs: ``reduction="sum"`` adds up instead of averaging.
+
+    Raises:
+        InputError: Unknown options, or a model with several labels.
+    """
+
+    citation = """@misc{hofstaetter2021improving,
+    title = {Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge Distillation},
+    author = {Hofst{\\"a}tter, Sebastian and Althammer, Sophia and Schr{\\"o}der, Michael and Sertkan, Mete and Hanbury, Allan},
+    year = {2021},
+    eprint = {2010.02666},
+    archivePrefix = {arXiv}
+}"""  # noqa: E501
+
+    def __init__(
+        self, model: CrossEncoder, activation_fn: nn.Module | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(model)
+        self.activation_fn = nn.Identity() if activation_fn is None else activation_fn
+        self.reduction = kwargs.pop("reduction", "mean")
+        if kwargs or self.reduction not in ("mean", "sum"):
+            given = ", ".join(kwargs) or f"reduction={self.reduction!r}"
+            raise InputError(
+                f"MSELoss does not know the option {given}; it takes activation_fn and reduction "
+                "('mean' or 'sum')."
+            )
+        self.pairs = PairBuilder(type(self).__name__, ("pairs", "lists", "tuples"), LabelRule())
+
+    def compute(self, scores: Tensor, labels: Tensor | None, group_sizes: Tensor | None) -> Tensor:
+        """Mean over the pairs; groups play no part. See `Loss.compute`."""
+        if labels is None:
+            raise InputError("MSELoss needs labels, one per score.")
+        scores = as_real(self.activation_fn(scores))
+        return F.mse_loss(scores, labels.to(scores), reduction=self.reduction)
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Activation."""
+        return {"activation_fn": function_name(self.activation_fn)}

@@ -1,0 +1,45 @@
+"""Trains in two processes: python -m torch.distributed.run -m tests.training.distributed_worker."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import IterableDataset
+
+from rankwright.training import CrossEncoderTrainer, CrossEncoderTrainingArguments
+from tests.training.stub import StubEncoder, rows
+
+
+def train(folder: str, batch_size: int, stream: bool = False) -> dict[str, Any]:
+    model = StubEncoder()
+    data: Any = rows(24)
+    if stream:
+        data = IterableDataset.from_generator(rows, gen_kwargs={"count": 24})
+    args = CrossEncoderTrainingArguments(
+        folder, use_cpu=True, per_device_train_batch_size=batch_size, max_steps=6, save_steps=6,
+        learning_rate=1e-2, optim="sgd", max_grad_norm=0.0, disable_tqdm=True,
+        train_sampling_strategy="sequential",
+    )  # fmt: skip
+    calls = []
+
+    def evaluator(model: Any, output_path: str, epoch: float, steps: int) -> dict[str, float]:
+        calls.append(steps)
+        return {"steps": float(steps)}
+
+    trainer = CrossEncoderTrainer(
+        model=model, args=args, train_dataset=data, eval_dataset=rows(16), evaluator=evaluator
+    )
+    trainer.train()
+    metrics = trainer.evaluate()
+    result = {"metrics": metrics, "calls": len(calls), "processes": args.world_size}
+    torch.save(model.model.state_dict(), Path(folder) / f"weights-{args.process_index}.pt")
+    (Path(folder) / f"result-{args.process_index}.json").write_text(json.dumps(result))
+    return result
+
+
+if __name__ == "__main__":
+    train(**json.loads(sys.argv[1]))
