@@ -75,11 +75,11 @@ def attend(
         layout: Where the pairs lie.
         masks: From `segment_masks`.
         training: Whether to drop attention weights.
-        first_only: Only the first token of each pair asks: returns ``(P, H·D)`` in sorted order.
+        first_only: Only the first token of each pair asks.
         rotary: Cosines and sines ``(longest width, D)`` by position (RoPE); None without.
 
     Returns:
-        ``(S, H·D)``, or ``(P, H·D)`` with ``first_only``.
+        ``(S, H·D)``, or ``(R, H·D)`` for the layout's ``first`` with ``first_only``.
     """
     outputs = []
     for segment, mask in zip(layout.segments, masks, strict=True):
@@ -92,6 +92,10 @@ def attend(
             mask = mask[:, :, :1] if mask is not None and mask.shape[2] > 1 else mask
         out = _one(q, k, v, mask, heads, training)
         outputs.append(out.transpose(1, 2).reshape(-1, heads.count * heads.size))
+    wanted = len(layout.first) if first_only else len(layout.source)
+    rest = wanted - sum(len(out) for out in outputs)
+    if rest:
+        outputs.append(qkv.new_zeros(rest, heads.count * heads.size))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 

@@ -24,6 +24,33 @@ SLACK = 16
 """A pair joins a segment if that pads at most ``width // SLACK`` slots …"""
 MIN_SLACK = 7
 """… or this many: few, larger attention calls are worth a few padded slots."""
+TOTAL_STEP = 128
+"""On a CPU the number of slots is rounded up to a multiple of this …"""
+ROWS_STEP = 16
+"""… and the number of first tokens to a multiple of this: see `Rounding`."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Whether sizes are rounded up to a few round ones.
+
+    oneDNN, which multiplies matrices on CPUs, generates code for every new shape, which takes
+    longer than a small product itself, and keeps a limited number of them. With round sizes the
+    same shapes come again and again. Other devices do not need it.
+    """
+
+    on: bool
+
+    def width(self, longest: int) -> int:
+        """Slots per row for pairs of at most this many tokens: a twelfth of padding at most."""
+        if not self.on:
+            return longest
+        step = 8 if longest <= 96 else 16 if longest <= 256 else 32
+        return -(-longest // step) * step
+
+    def up(self, count: int, step: int) -> int:
+        """``count``, rounded up to a multiple of ``step``."""
+        return -(-count // step) * step if self.on else count
 
 
 @dataclass(frozen=True)
@@ -51,9 +78,10 @@ class Layout:
     Attributes:
         source: ``(S,)`` int64, the token in each slot; padding slots repeat token 0.
         padding: ``(S,)`` bool, True for padding slots; None where there are none.
-        first: ``(P,)`` int64, the slot of each pair's first token, in sorted order.
+        first: ``(R,)`` int64, R >= P: the slot of each pair's first token, in sorted order, then
+            slot 0 again and again.
         restore: ``(P,)`` int64, so that ``sorted_rows[restore]`` is in the batch's order.
-        segments: Blocks of pairs, longest first.
+        segments: Blocks of pairs, longest first. Slots after the last one are padding.
     """
 
     source: Tensor
@@ -80,35 +108,45 @@ class Layout:
         )
 
 
-def make_layout(lengths: NDArray[np.int64]) -> Layout:
-    """Plans the segments for pairs of these lengths; every length is at least 1."""
+def make_layout(lengths: NDArray[np.int64], device: str = "cpu") -> Layout:
+    """Plans the segments for pairs of these lengths; every length is at least 1.
+
+    Args:
+        lengths: ``(P,)`` tokens per pair.
+        device: Type of the device that will execute the plan; sizes are rounded for CPUs.
+    """
+    rounding = Rounding(device == "cpu")
     order = np.argsort(-lengths, kind="stable")
     ordered = lengths[order]
     segments: list[Segment] = []
     slots = begin = 0
     while begin < len(ordered):
-        longest = int(ordered[begin])
-        floor = longest - max(MIN_SLACK, longest // SLACK)
+        width = rounding.width(int(ordered[begin]))
+        floor = min(int(ordered[begin]), width - max(MIN_SLACK, width // SLACK))
         end = begin + int(np.searchsorted(-ordered[begin:], -floor, side="right"))
         here = ordered[begin:end]
-        # A segment whose rows are all equal needs no padding, hence no mask.
-        rows = None if here[-1] == longest else torch.from_numpy(here.copy())
-        segments.append(Segment(slots, len(here), longest, rows))
-        slots += len(here) * longest
+        # A segment whose rows are all full needs no padding, hence no mask.
+        rows = None if here[-1] == width else torch.from_numpy(here.copy())
+        segments.append(Segment(slots, len(here), width, rows))
+        slots += len(here) * width
         begin = end
 
     widths = np.concatenate([np.full(s.rows, s.width) for s in segments])
     row_start = starts(widths)
-    token_start = starts(lengths)[order]
     offset = np.arange(slots) - np.repeat(row_start, widths)
-    is_padding = offset >= np.repeat(ordered, widths)
-    source = np.where(is_padding, 0, np.repeat(token_start, widths) + offset)
+    is_padding = np.ones(rounding.up(slots, TOTAL_STEP), bool)
+    is_padding[:slots] = offset >= np.repeat(ordered, widths)
+    source = np.zeros(len(is_padding), np.int64)
+    source[:slots] = np.repeat(starts(lengths)[order], widths) + offset
+    source[is_padding] = 0
+    first = np.zeros(rounding.up(len(order), ROWS_STEP), np.int64)
+    first[: len(order)] = row_start
     restore = np.empty(len(order), np.int64)
     restore[order] = np.arange(len(order))
     return Layout(
         torch.from_numpy(source),
         torch.from_numpy(is_padding) if is_padding.any() else None,
-        torch.from_numpy(row_start),
+        torch.from_numpy(first),
         torch.from_numpy(restore),
         tuple(segments),
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rankwright.engine.batch import PackedBatch
+from rankwright.engine.mode import EvaluationMode
 
 __all__ = ["PaddedForward"]
 
@@ -18,10 +18,13 @@ class PaddedForward:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._lock = threading.RLock()
+        self._evaluating = EvaluationMode()
 
     def __call__(self, batch: PackedBatch, training: bool) -> tuple[Any, Tensor]:
-        """The model's output and the ``(P, longest)`` bool mask of real tokens."""
+        """The model's output and the ``(P, longest)`` bool mask of real tokens.
+
+        With ``training`` dropout follows the model's own flag; without it is off.
+        """
         device = next(self.model.parameters()).device
         lengths = batch.lengths
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
@@ -32,16 +35,10 @@ class PaddedForward:
         }
         if batch.token_type_ids is not None:
             features["token_type_ids"] = _rows(batch.token_type_ids, mask, 0).to(device)
-        if self.model.training == training:
+        if training:
             return self.model(**features), mask
-        # Dropout follows the model's own flag, which all threads share.
-        with self._lock:
-            before = self.model.training
-            self.model.train(training)
-            try:
-                return self.model(**features), mask
-            finally:
-                self.model.train(before)
+        with self._evaluating(self.model):
+            return self.model(**features), mask
 
 
 def _rows(flat: Tensor, mask: Tensor, fill: int) -> Tensor:

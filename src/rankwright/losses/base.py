@@ -71,6 +71,23 @@ class Loss(nn.Module):
         """
         raise NotImplementedError
 
+    def weight_of(self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None) -> float | None:
+        """How much this batch counts when a larger one is computed in parts.
+
+        The loss of the whole must be the weighted mean of its parts' losses, whichever way whole
+        groups (or, without groups, pairs) are shared out. Then training can go through a large
+        step part by part, each with its own backward pass, at no cost.
+
+        Args:
+            pairs: P.
+            labels: As in `compute`.
+            group_sizes: As in `compute`.
+
+        Returns:
+            A number of at least 0; None, the default, if the loss cannot be taken apart so.
+        """
+        return None
+
     def forward(
         self, scores: Tensor, labels: Tensor | None = None, group_sizes: Tensor | None = None
     ) -> Tensor:

@@ -93,6 +93,12 @@ class GroupSoftmaxLoss(Loss):
             raise InputError("GroupSoftmaxLoss needs labels and group sizes.")
         return group_softmax(as_real(self.activation_fn(scores)) * self.scale, labels, group_sizes)
 
+    def weight_of(self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None) -> float | None:
+        """The number of groups that have a positive label. See `Loss.weight_of`."""
+        if labels is None or group_sizes is None:
+            return None
+        return float((segment_sum(labels, group_sizes) > 0).sum())
+
     def get_config_dict(self) -> dict[str, Any]:
         """Activation and scale."""
         return {"activation_fn": function_name(self.activation_fn), "scale": self.scale}

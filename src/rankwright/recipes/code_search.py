@@ -32,7 +32,7 @@ class CodeSearchOptions:
         root: Folder of Python sources; None for the standard library of this Python.
         dev_percent: Share of modules for the dev split.
         test_percent: Share of modules for the test split.
-        max_test_queries: At most this many test queries (the first by hash of the module).
+        max_test_queries: At most this many test queries.
         max_dev_queries: At most this many dev queries.
         seed: Which modules go where.
     """
@@ -90,7 +90,8 @@ def code_search_data(options: CodeSearchOptions | None = None) -> RankingData:
 def _split(
     module_of: dict[str, str], options: CodeSearchOptions
 ) -> dict[str, dict[str, dict[str, int]]]:
-    order = sorted(module_of, key=lambda q: (_hash(module_of[q], options.seed), q))
+    # In random order, so that a limit takes some queries of every module, not a few modules whole.
+    order = sorted(module_of, key=lambda q: _hash(q, options.seed))
     qrels: dict[str, dict[str, dict[str, int]]] = {"train": {}, "dev": {}, "test": {}}
     for query in order:
         percent = _hash(module_of[query], options.seed) % 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +27,7 @@ from rankwright.training.checkpoints import (
     set_aside,
     starting_point,
 )
-from rankwright.training.chunks import score_in_parts
+from rankwright.training.chunks import score_in_parts, share_out
 from rankwright.training.collator import PackedInputs, PackingCollator
 from rankwright.training.data import as_dataset, check_dataset, make_loader, quiet_fork
 from rankwright.training.evaluators import EvaluationPoint, as_evaluators, run_evaluators
@@ -128,6 +129,7 @@ class CrossEncoderTrainer(Trainer):
         held_out = as_dataset(eval_dataset, "eval_dataset")
         check_options(args, model, has_data=held_out is not None, has_evaluator=bool(evaluators))
         self._truncation = TruncationReport()
+        self._share = 1.0
         super().__init__(
             model=model,
             args=args,
@@ -204,7 +206,7 @@ class CrossEncoderTrainer(Trainer):
         parts = self.loss.mini_batch_size
         with self.accelerator.autocast():
             scores: Tensor = score_in_parts(model, batch, parts) if parts else model(batch)
-        loss = self.loss.compute(scores.float(), batch.labels, batch.group_sizes)
+        loss = self.loss.compute(scores.float(), batch.labels, batch.group_sizes) * self._share
         return (loss, scores) if return_outputs else loss
 
     def training_step(self, model: nn.Module, inputs: PackedInputs, *args: Any) -> Tensor:
@@ -214,7 +216,7 @@ class CrossEncoderTrainer(Trainer):
             TrainingError: The loss is not a finite number. The weights have not been touched.
         """
         self._truncation.count(inputs)
-        loss: Tensor = super().training_step(model, inputs, *args)
+        loss = self._training_passes(model, inputs, *args)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"the loss is {float(loss)} at step {self.state.global_step + 1}. Lower the "
@@ -223,6 +225,23 @@ class CrossEncoderTrainer(Trainer):
                 f"checkpoint in {self.args.output_dir} is unharmed."
             )
         return loss
+
+    def _training_passes(self, model: nn.Module, inputs: PackedInputs, *args: Any) -> Tensor:
+        batch = PackedBatch.from_dict(inputs)
+        most = self.args.max_tokens_per_pass or (4096 if self.args.device.type == "cpu" else 65_536)
+        parts = [(batch, 1.0)] if self.loss.mini_batch_size else share_out(batch, self.loss, most)
+        total: Tensor = torch.zeros((), device=self.args.device)
+        for number, (part, share) in enumerate(parts, start=1):
+            # Several processes add up their gradients once per step, not once per part.
+            quiet = contextlib.nullcontext() if number == len(parts) else self._alone(model)
+            with quiet:
+                self._share = share
+                total += super().training_step(model, PackedInputs(part.to_dict()), *args)
+        self._share = 1.0
+        return total
+
+    def _alone(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+        return self.accelerator.no_sync(model)  # type: ignore[no-any-return]
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         norm = super()._clip_grad_norm(model)

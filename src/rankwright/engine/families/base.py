@@ -68,7 +68,7 @@ class PackedEncoder(ABC):
 
     @abstractmethod
     def layer(self, index: int, hidden: Tensor, run: Pass) -> Tensor:
-        """One layer: ``(S, hidden) -> (S, hidden)``, or ``(P, hidden)`` where ``run.trim``."""
+        """One layer: ``(S, hidden) -> (S, hidden)``, or ``(R, hidden)`` where ``run.trim``."""
 
     def finish(self, hidden: Tensor, run: Pass) -> Tensor:
         """What comes after the last layer (a final norm in some families)."""
@@ -94,11 +94,11 @@ class PackedEncoder(ABC):
         """Hidden states after the last layer.
 
         Returns:
-            ``(P, hidden)`` first-token states in the layout's sorted order when ``first_only``,
+            ``(R, hidden)`` states of the layout's ``first`` tokens when ``first_only``,
             else ``(S, hidden)`` states of all slots; and the layout, to find the way back.
         """
         device = batch.input_ids.device
-        layout = make_layout(batch.lengths.numpy()).to(device)
+        layout = make_layout(batch.lengths.numpy(), device.type).to(device)
         masks = {window: segment_masks(layout, window, dtype) for window in self._windows}
         run = self.prepare(Pass(layout, dtype, training, masks, self.cache, first_only))
         positions = self.positions(batch.input_ids, batch.position_ids, batch.lengths)
