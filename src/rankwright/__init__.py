@@ -8,25 +8,184 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from rankwright.data import (
+        LoadOptions,
+        RankingData,
+        load_data,
+        read_qrels,
+        read_run,
+        write_qrels,
+        write_run,
+    )
+    from rankwright.evaluation import (
+        CrossEncoderClassificationEvaluator,
+        CrossEncoderCorrelationEvaluator,
+        CrossEncoderRerankingEvaluator,
+        Fusion,
+        SequentialEvaluator,
+        evaluate_run,
+        paired_test,
+        rerank_run,
+        tune_fusion,
+    )
+    from rankwright.losses import (
+        BinaryCrossEntropyLoss,
+        CachedMultipleNegativesRankingLoss,
+        CrossEntropyLoss,
+        GroupSoftmaxLoss,
+        LambdaLoss,
+        LambdaRankScheme,
+        ListNetLoss,
+        Loss,
+        MSELoss,
+        MarginMSELoss,
+        MultipleNegativesRankingLoss,
+        NDCGLoss1Scheme,
+        NDCGLoss2PPScheme,
+        NDCGLoss2Scheme,
+        NoWeightingScheme,
+        RankNetLoss,
+    )
+    from rankwright.mining import (
+        BM25,
+        DenseRetriever,
+        EmbeddingModel,
+        MiningOptions,
+        mine_hard_negatives,
+        retrieve,
+    )
+    from rankwright.model import (
+        CrossEncoder,
+        CrossEncoderModelCardData,
+    )
+    from rankwright.recipes.pipeline import (
+        run_pipeline,
+    )
+    from rankwright.recipes.recipe import (
+        Recipe,
+    )
+    from rankwright.training import (
+        BatchSamplers,
+        CrossEncoderTrainer,
+        CrossEncoderTrainingArguments,
+        MultiDatasetBatchSamplers,
+    )
+
 __version__ = "0.1.0"
 
-_HOMES: dict[str, str] = {
-    "BM25": "rankwright.mining",
-    "BatchSamplers": "rankwright.training",
-    "BinaryCrossEntropyLoss": "rankwright.losses",
-    "CrossEncoder": "rankwright.model",
-    "CrossEncoderModelCardData": "rankwright.model",
-    "CrossEncoderRerankingEvaluator": "rankwright.evaluation",
-    "CrossEncoderTrainer": "rankwright.training",
-    "CrossEncoderTrainingArguments": "rankwright.training",
-    "mine_hard_negatives": "rankwright.mining",
+__all__ = [
+    "BM25",
+    "BatchSamplers",
+    "BinaryCrossEntropyLoss",
+    "CachedMultipleNegativesRankingLoss",
+    "CrossEncoder",
+    "CrossEncoderClassificationEvaluator",
+    "CrossEncoderCorrelationEvaluator",
+    "CrossEncoderModelCardData",
+    "CrossEncoderRerankingEvaluator",
+    "CrossEncoderTrainer",
+    "CrossEncoderTrainingArguments",
+    "CrossEntropyLoss",
+    "DenseRetriever",
+    "EmbeddingModel",
+    "Fusion",
+    "GroupSoftmaxLoss",
+    "LambdaLoss",
+    "LambdaRankScheme",
+    "ListNetLoss",
+    "LoadOptions",
+    "Loss",
+    "MSELoss",
+    "MarginMSELoss",
+    "MiningOptions",
+    "MultiDatasetBatchSamplers",
+    "MultipleNegativesRankingLoss",
+    "NDCGLoss1Scheme",
+    "NDCGLoss2PPScheme",
+    "NDCGLoss2Scheme",
+    "NoWeightingScheme",
+    "RankNetLoss",
+    "RankingData",
+    "Recipe",
+    "SequentialEvaluator",
+    "__version__",
+    "evaluate_run",
+    "load_data",
+    "mine_hard_negatives",
+    "paired_test",
+    "read_qrels",
+    "read_run",
+    "rerank_run",
+    "retrieve",
+    "run_pipeline",
+    "tune_fusion",
+    "write_qrels",
+    "write_run",
+]
+
+_ROOMS = {
+    "data": (
+        "LoadOptions",
+        "RankingData",
+        "load_data",
+        "read_qrels",
+        "read_run",
+        "write_qrels",
+        "write_run",
+    ),
+    "evaluation": (
+        "CrossEncoderClassificationEvaluator",
+        "CrossEncoderCorrelationEvaluator",
+        "CrossEncoderRerankingEvaluator",
+        "Fusion",
+        "SequentialEvaluator",
+        "evaluate_run",
+        "paired_test",
+        "rerank_run",
+        "tune_fusion",
+    ),
+    "losses": (
+        "BinaryCrossEntropyLoss",
+        "CachedMultipleNegativesRankingLoss",
+        "CrossEntropyLoss",
+        "GroupSoftmaxLoss",
+        "LambdaLoss",
+        "LambdaRankScheme",
+        "ListNetLoss",
+        "Loss",
+        "MSELoss",
+        "MarginMSELoss",
+        "MultipleNegativesRankingLoss",
+        "NDCGLoss1Scheme",
+        "NDCGLoss2PPScheme",
+        "NDCGLoss2Scheme",
+        "NoWeightingScheme",
+        "RankNetLoss",
+    ),
+    "mining": (
+        "BM25",
+        "DenseRetriever",
+        "EmbeddingModel",
+        "MiningOptions",
+        "mine_hard_negatives",
+        "retrieve",
+    ),
+    "model": (
+        "CrossEncoder",
+        "CrossEncoderModelCardData",
+    ),
+    "recipes.pipeline": ("run_pipeline",),
+    "recipes.recipe": ("Recipe",),
+    "training": (
+        "BatchSamplers",
+        "CrossEncoderTrainer",
+        "CrossEncoderTrainingArguments",
+        "MultiDatasetBatchSamplers",
+    ),
 }
-"""Public name -> the room it is loaded from."""
-
-__all__ = sorted([*_HOMES, "__version__"])
-
-if TYPE_CHECKING:
-    pass
+_HOMES = {name: f"rankwright.{room}" for room, names in _ROOMS.items() for name in names}
+"""Public name -> where it is loaded from."""
 
 
 def __getattr__(name: str) -> Any:

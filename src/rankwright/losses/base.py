@@ -71,7 +71,9 @@ class Loss(nn.Module):
         """
         raise NotImplementedError
 
-    def weight_of(self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None) -> float | None:
+    def weight_of(
+        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
+    ) -> float | None:
         """How much this batch counts when a larger one is computed in parts.
 
         The loss of the whole must be the weighted mean of its parts' losses, whichever way whole

@@ -88,7 +88,9 @@ class BinaryCrossEntropyLoss(Loss):
             self.activation_fn(scores), labels, self.pos_weight, self.reduction
         )
 
-    def weight_of(self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None) -> float | None:
+    def weight_of(
+        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
+    ) -> float | None:
         """The number of pairs. See `Loss.weight_of`."""
         return float(pairs) if self.reduction == "mean" else None
 

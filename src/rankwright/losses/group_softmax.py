@@ -93,7 +93,9 @@ class GroupSoftmaxLoss(Loss):
             raise InputError("GroupSoftmaxLoss needs labels and group sizes.")
         return group_softmax(as_real(self.activation_fn(scores)) * self.scale, labels, group_sizes)
 
-    def weight_of(self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None) -> float | None:
+    def weight_of(
+        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
+    ) -> float | None:
         """The number of groups that have a positive label. See `Loss.weight_of`."""
         if labels is None or group_sizes is None:
             return None

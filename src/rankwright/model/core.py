@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rankwright.engine.batch import PackedBatch
+from rankwright.engine.mode import EvaluationMode
 from rankwright.engine.precision import resolve_precision
 from rankwright.engine.scorers import Scorer, build_scorer
 from rankwright.engine.tokenize import PairTokenizer
@@ -24,7 +25,6 @@ from rankwright.model.activations import (
 from rankwright.model.contract import ScoringContract, checked_prompts
 from rankwright.model.fusing import check_fusion
 from rankwright.model.limits import position_limit
-from rankwright.model.predict import EvaluationMode
 
 __all__ = ["Assembly", "CrossEncoderCore", "best_device"]
 
@@ -258,11 +258,14 @@ class CrossEncoderCore(nn.Module):
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
     ) -> None:
         """Computes activations again in the backward pass, to save memory."""
-        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+        # transformers 5 renamed it and warns about the old name.
+        enable = getattr(self.model, "activation_checkpointing_enable", None)
+        (enable or self.model.gradient_checkpointing_enable)(gradient_checkpointing_kwargs)
 
     def gradient_checkpointing_disable(self) -> None:
         """Keeps activations for the backward pass."""
-        self.model.gradient_checkpointing_disable()
+        disable = getattr(self.model, "activation_checkpointing_disable", None)
+        (disable or self.model.gradient_checkpointing_disable)()
 
 
 def best_device() -> torch.device:

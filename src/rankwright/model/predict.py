@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from rankwright.engine.mode import EvaluationMode
 from rankwright.engine.scorers import Scorer
 from rankwright.engine.scoring import ScoreOptions, score
 from rankwright.engine.tokenize import PairTokenizer
@@ -21,48 +18,9 @@ from rankwright.errors import InputTypeError, ScoreError
 from rankwright.model.activations import Activation
 from rankwright.model.pairs import Pair
 
-__all__ = ["EvaluationMode", "Parts", "PredictOptions", "ScoredPairs", "score_pairs"]
+__all__ = ["Parts", "PredictOptions", "ScoredPairs", "score_pairs"]
 
 logger = logging.getLogger(__name__)
-
-
-class EvaluationMode:
-    """Holds a module in evaluation mode while at least one block is open.
-
-    Threads that overlap share one change of the flags, so that the first to finish does not
-    switch dropout on under the others.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open = 0
-        self._training: list[nn.Module] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # a lock cannot travel to another process, and no block is open there
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]
-
-    @contextmanager
-    def __call__(self, module: nn.Module) -> Iterator[None]:
-        """Everything in ``module`` evaluates until the last open block ends."""
-        with self._lock:
-            if self._open == 0:
-                # Part of a model may be frozen in evaluation mode: only the others go back.
-                self._training = [m for m in module.modules() if m.training]
-                for part in self._training:
-                    part.training = False
-            self._open += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open -= 1
-                if self._open == 0:
-                    for part in self._training:
-                        part.training = True
-                    self._training = []
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import itertools
 import math
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -139,22 +139,16 @@ class Section:
         return values
 
 
-def _types_of(section: type[Any]) -> dict[str, Any]:
+def types_of(section: type[Any]) -> dict[str, Any]:
     """Option -> type, in order."""
     hints = get_type_hints(section)
     return {field.name: hints[field.name] for field in fields(section)}
 
 
-def _docs_of(section: type[Any]) -> dict[str, str]:
+def docs_of(section: type[Any]) -> dict[str, str]:
     """Option -> its documentation: the string literal after the field, on one line."""
-    module = ast.parse(inspect.getsource(importlib.import_module(section.__module__)))
-    body = next(
-        node.body
-        for node in module.body
-        if isinstance(node, ast.ClassDef) and node.name == section.__name__
-    )
     docs = {}
-    for field, text in itertools.pairwise(body):
+    for field, text in itertools.pairwise(_classes(section.__module__)[section.__name__]):
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
             continue
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
@@ -162,9 +156,11 @@ def _docs_of(section: type[Any]) -> dict[str, str]:
     return docs
 
 
-# A cache takes hashable arguments only, and mypy does not count classes among them.
-types_of: Callable[[type[Any]], dict[str, Any]] = cache(_types_of)
-docs_of: Callable[[type[Any]], dict[str, str]] = cache(_docs_of)
+@cache
+def _classes(module: str) -> dict[str, list[ast.stmt]]:
+    """Class name -> statements."""
+    tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def default_exists(field: Field[Any]) -> bool:

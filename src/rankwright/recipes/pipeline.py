@@ -150,9 +150,10 @@ def _limited(data: RankingData, recipe: Recipe) -> RankingData:
     for split, judged in data.qrels.items():
         useful = {q: d for q, d in judged.items() if any(grade > 0 for grade in d.values())}
         order = list(useful)
-        if limits.get(split) is not None and len(order) > limits[split]:
+        most = limits.get(split)
+        if most is not None and len(order) > most:
             # Files are often sorted by topic; a sample must not be one topic.
-            order = sorted(order, key=lambda q: content_hash([recipe.seed, q]))[: limits[split]]
+            order = sorted(order, key=lambda q: content_hash([recipe.seed, q]))[:most]
         qrels[split] = {q: useful[q] for q in order}
     for split in ("train", "dev", "test"):
         if not qrels.get(split):

@@ -25,7 +25,14 @@ from rankwright.errors import (
 )
 from rankwright.recipes.recipe import Precision
 
-__all__ = ["RankOptions", "check_output", "rank_texts", "read_texts", "write_rankings"]
+__all__ = [
+    "RankOptions",
+    "check_output",
+    "checked_query",
+    "rank_texts",
+    "read_texts",
+    "write_rankings",
+]
 
 STDIN = "-"
 ID_NAMES = ("id", "_id", "docid", "doc_id", "document_id", "qid", "query_id")
@@ -83,6 +90,17 @@ def read_texts(source: str, what: str, column: str | None = None) -> dict[str, s
         where = "Standard input" if source == STDIN else source
         raise EmptyDataError(f"{where} holds no {what}; at least one is needed.")
     return texts
+
+
+def checked_query(query: str) -> str:
+    """The query, unless it is empty.
+
+    Raises:
+        InputError: It is.
+    """
+    if not query.strip():
+        raise InputError("The query is empty; give a text after --query.")
+    return query
 
 
 def _is_lines(source: str) -> bool:

@@ -57,17 +57,17 @@ class DataRecipe(Section):
     layout or with train, dev and test files; a database URL; or a data set on the Hugging Face
     hub."""
     query_column: str | None = None
-    """Column of the queries; null finds it by name."""
+    """Column of the queries; found by name unless given."""
     document_column: str | None = None
-    """Column of the relevant documents; null finds it by name."""
+    """Column of the relevant documents; found by name unless given."""
     label_column: str | None = None
-    """Column of the labels; null finds it by name."""
+    """Column of the labels; found by name unless given."""
     negative_columns: tuple[str, ...] = ()
-    """Columns of documents that are not relevant; none given finds them by name."""
+    """Columns of documents that are not relevant; found by name unless given."""
     subset: str | None = None
     """Configuration of a hub data set."""
     split: str | None = None
-    """The one split of a hub data set to read; null reads all."""
+    """The one split of a hub data set to read; all unless given."""
     revision: str | None = None
     """Branch, tag or commit of a hub data set."""
     sql: str | None = None
@@ -77,7 +77,7 @@ class DataRecipe(Section):
     test_fraction: float = 0.1
     """Share of the queries kept for the final figures, where the data has no test split."""
     max_queries: int | None = None
-    """At most this many queries in each split; null keeps all."""
+    """At most this many queries in each split; all unless given."""
     relevance_threshold: float = 1.0
     """A label from here up means relevant."""
     drop_empty: bool = False
@@ -111,9 +111,10 @@ class FirstStageRecipe(Section):
     """Language of the documents, which decides BM25's stemmer and stop words, such as english;
     auto goes by the script of the letters."""
     embedder: str | None = None
-    """Folder or hub name of an embedding model for dense search; null searches with BM25 alone."""
+    """Folder or hub name of an embedding model for dense search; BM25 alone unless
+    given."""
     embedder_max_length: int | None = None
-    """Most tokens of a text that the embedding model reads; null takes the model's own limit."""
+    """Most tokens of a text that the embedding model reads; the model's own limit unless given."""
     depth: int = 50
     """How many of the first stage's results are reranked for each query in an evaluation."""
 
@@ -138,7 +139,7 @@ class MiningRecipe(Section):
     range_min: int = 0
     """How many of the best candidates are passed over, since some are relevant but not judged."""
     range_max: int | None = None
-    """The lowest rank that is taken; null goes as deep as needed."""
+    """The lowest rank that is taken; as deep as needed unless given."""
     relative_margin: float | None = None
     """Keep a candidate only if it scores this fraction below the relevant document; 0.05 is a
     good value with dense search."""
@@ -187,7 +188,7 @@ class ModelRecipe(Section):
     """The model to start from (--base): folder or hub name of a reranker or of any text
     encoder."""
     max_length: int | None = None
-    """Most tokens of a query and a document together; null takes the model's own limit."""
+    """Most tokens of a query and a document together; the model's own limit unless given."""
     precision: Precision = "auto"
     """Number format of the arithmetic: auto, float32, bfloat16 or float16; auto takes bfloat16
     where the hardware multiplies it natively."""
@@ -223,13 +224,13 @@ class TrainingRecipe(Section):
     learning_rate: float = 2e-4
     """Highest learning rate; lower it if the loss jumps."""
     head_learning_rate: float | None = None
-    """Learning rate of a head that starts untrained; null takes learning_rate."""
+    """Learning rate of a head that starts untrained; the same unless given."""
     warmup: float = 0.1
     """Share of the steps over which the learning rate rises."""
     weight_decay: float = 0.01
     """AdamW's weight decay."""
     max_steps: int | None = None
-    """Stop after this many steps; null goes by epochs."""
+    """Stop after this many steps; epochs decide unless given."""
     eval_times: int = 4
     """Evaluations on the dev split during training, each with a checkpoint; the best is kept."""
     max_dev_queries: int = 200
@@ -253,7 +254,7 @@ class EvaluationRecipe(Section):
     fusion: bool = True
     """Find on the dev split how much the first stage's score should count beside the model's."""
     max_test_queries: int | None = None
-    """At most this many test queries; null takes all."""
+    """At most this many test queries; all unless given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

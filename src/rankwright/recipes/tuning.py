@@ -85,6 +85,7 @@ def train(
 
     from rankwright.engine.precision import resolve_precision
     from rankwright.losses import BinaryCrossEntropyLoss, GroupSoftmaxLoss
+    from rankwright.recipes.progress import use_training_bar
     from rankwright.training import CrossEncoderTrainer, CrossEncoderTrainingArguments
     from rankwright.training.checkpoints import find_checkpoint
 
@@ -115,7 +116,7 @@ def train(
         greater_is_better=True,
         logging_steps=max(1, every // 4),
         dataloader_num_workers=settings.workers,
-        disable_tqdm=progress is False,
+        disable_tqdm=True,  # use_training_bar has its own
         report_to="none",
         seed=recipe.seed,
     )
@@ -131,6 +132,7 @@ def train(
         loss=loss,
         evaluator=evaluator,
     )
+    use_training_bar(trainer, progress)
     checkpoint: Path | None = find_checkpoint(work.checkpoints) if resume else None
     if checkpoint is not None:
         logger.info("Resuming from %s", checkpoint)

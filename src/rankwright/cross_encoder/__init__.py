@@ -1,0 +1,32 @@
+"""Sentence Transformers' paths, so that a program written for it needs only the package's name.
+
+New programs import from `rankwright` itself, or from its rooms: `rankwright.losses`,
+`rankwright.evaluation`, `rankwright.training`, `rankwright.mining`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankwright.model import CrossEncoder, CrossEncoderModelCardData
+    from rankwright.training import CrossEncoderTrainer, CrossEncoderTrainingArguments
+
+__all__ = [
+    "CrossEncoder",
+    "CrossEncoderModelCardData",
+    "CrossEncoderTrainer",
+    "CrossEncoderTrainingArguments",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import rankwright
+
+    return getattr(rankwright, name)
+
+
+def __dir__() -> list[str]:
+    return __all__
