@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rankwright.engine.dropout import dropout
 from rankwright.engine.layout import make_layout
-from rankwright.engine.ops import WeightCache, dropout, linear
+from rankwright.engine.ops import WeightCache, linear
 from rankwright.engine.pack import pack
 from rankwright.engine.precision import resolve_precision
 from rankwright.engine.schedule import token_batches

@@ -88,6 +88,23 @@ def test_scores_and_gradients(family: str, lengths: list[int]) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("lengths", [[1], [5, 5], [1, 2, 3, 64, 64, 63, 40, 9, 9, 17]])
+def test_training_mode_without_dropout(family: str, lengths: list[int]) -> None:
+    model, _ = tiny_model(family)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    model.train()
+    pairs = random_pairs(family, lengths)
+    scorer = build_scorer(model)
+    found = scorer(pack(pairs))
+    torch.testing.assert_close(found, padded_logits(model, pairs), atol=1e-5, rtol=1e-5)
+    assert_same_gradients(
+        gradients(model, scorer(pack(pairs))), gradients(model, padded_logits(model, pairs))
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(lengths=st.lists(st.integers(1, MAX), min_size=1, max_size=24), seed=st.integers(0, 1_000))
 def test_any_lengths(family: str, lengths: list[int], seed: int) -> None:

@@ -116,9 +116,7 @@ def _parameter(name: str, flag: str, option: str) -> inspect.Parameter:
         flag,
         help=escape(help_text),
         show_default=False,
-        rich_help_panel="Options"
-        if option in MAIN or section is Recipe
-        else f"Recipe: {section.SECTION}",
+        rich_help_panel="Options" if in_front else f"Recipe: {section.SECTION}",
     )
     return inspect.Parameter(
         name,

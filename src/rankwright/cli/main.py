@@ -12,6 +12,7 @@ from rankwright.cli.group import CommandGroup
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    name="rankwright",
     cls=CommandGroup,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,3 +51,7 @@ def rankwright(
 def main() -> None:
     """Runs the command line; never returns."""
     app(prog_name="rankwright")
+
+
+if __name__ == "__main__":
+    main()

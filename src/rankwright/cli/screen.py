@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -36,7 +37,7 @@ class Screen:
 
     json: bool
     quiet: bool
-    out: Console = field(default_factory=lambda: Console(highlight=False))
+    out: Console = field(default_factory=lambda: Console(file=sys.stdout, highlight=False))
     err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
     @property
@@ -50,14 +51,17 @@ class Screen:
         With JSON, what is for people goes to standard error.
         """
         if self.json:
-            print(json.dumps(values, ensure_ascii=False, indent=2), flush=True)
+            self._write(json.dumps(values, ensure_ascii=False, indent=2))
         if not (self.json and self.quiet):
             for part in shown:
                 self._print(self.err if self.json else self.out, part)
 
     def line(self, values: Mapping[str, Any]) -> None:
         """One result of many, as a line of JSON."""
-        print(json.dumps(values, ensure_ascii=False), flush=True)
+        self._write(json.dumps(values, ensure_ascii=False))
+
+    def _write(self, text: str) -> None:
+        print(text, file=self.out.file, flush=True)
 
     def note(self, text: str) -> None:
         """A hint, such as the next command to try."""
@@ -80,7 +84,9 @@ class Screen:
 def open_screen(json_output: bool, quiet: bool, debug: bool) -> Iterator[Screen]:
     """A screen, with this library's log and Python's warnings on standard error meanwhile.
 
-    Only here is logging configured; programs that use the library configure their own.
+    Whatever else prints in the meantime goes to standard error too, so that standard output holds
+    results and nothing else. Only here is logging configured; programs that use the library
+    configure their own.
     """
     screen = Screen(json_output, quiet)
     handler = _Handler(screen.err)
@@ -93,7 +99,9 @@ def open_screen(json_output: bool, quiet: bool, debug: bool) -> Iterator[Screen]
         logger.propagate = False
     logging.captureWarnings(True)
     try:
-        yield screen
+        # other libraries print what they please; standard output is for results alone
+        with redirect_stdout(sys.stderr):
+            yield screen
     finally:
         logging.captureWarnings(False)
         for logger, former, propagate in before:

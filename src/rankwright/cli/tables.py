@@ -52,11 +52,13 @@ def comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> str:
 
 def ranking_table(ranking: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
     """Rank, score, id and the beginning of the text."""
-    table = Table(title=None if title is None else Text(title), title_justify="left")
+    shown_title = None if title is None else Text(title)
+    # the texts take what width is left, never that of the numbers
+    table = Table(title=shown_title, title_justify="left", expand=True)
     table.add_column("rank", justify="right")
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("id", no_wrap=True, max_width=24)
-    table.add_column("text", no_wrap=True, overflow="ellipsis")
+    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
     for hit in ranking:
         text = " ".join(str(hit["text"]).split())
         table.add_row(str(hit["rank"]), f"{hit['score']:.4f}", Text(str(hit["id"])), Text(text))

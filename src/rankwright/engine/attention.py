@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rankwright.engine.layout import Layout, Segment
-from rankwright.engine.ops import dropout
+from rankwright.engine.trained_attention import TrainedHeads, trained_attention
 
 __all__ = ["Heads", "attend", "segment_masks"]
 
@@ -81,16 +81,23 @@ def attend(
     Returns:
         ``(S, H·D)``, or ``(R, H·D)`` for the layout's ``first`` with ``first_only``.
     """
+    if training and qkv.device.type == "cpu" and rotary is None:
+        trained = TrainedHeads(heads.count, heads.size, heads.dropout, first_only)
+        return trained_attention(qkv, layout, masks, trained)
     outputs = []
-    for segment, mask in zip(layout.segments, masks, strict=True):
-        q, k, v = _views(qkv, segment, heads)
+    # One split, not a slice per segment: the gradient of a slice is as large as the whole.
+    sizes = [segment.rows * segment.width for segment in layout.segments]
+    blocks = torch.split(qkv, [*sizes, len(qkv) - sum(sizes)])
+    for segment, block, mask in zip(layout.segments, blocks, masks, strict=False):
+        q, k, v = _views(block, segment, heads)
         if rotary is not None:
             cos, sin = rotary[0][: segment.width], rotary[1][: segment.width]
             q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
         if first_only:
             q = q[:, :, :1]
             mask = mask[:, :, :1] if mask is not None and mask.shape[2] > 1 else mask
-        out = _one(q, k, v, mask, heads, training)
+        p = heads.dropout if training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
         outputs.append(out.transpose(1, 2).reshape(-1, heads.count * heads.size))
     wanted = len(layout.first) if first_only else len(layout.source)
     rest = wanted - sum(len(out) for out in outputs)
@@ -99,25 +106,10 @@ def attend(
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
-def _views(qkv: Tensor, segment: Segment, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
-    block = qkv[segment.start : segment.stop]
+def _views(block: Tensor, segment: Segment, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
     block = block.view(segment.rows, segment.width, 3, heads.count, heads.size)
     q, k, v = block.permute(2, 0, 3, 1, 4).unbind(0)
     return q, k, v
-
-
-def _one(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, heads: Heads, training: bool
-) -> Tensor:
-    if q.device.type != "cpu" or not (training and heads.dropout > 0.0):
-        p = heads.dropout if training else 0.0
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-    # With dropout, PyTorch's fused CPU kernel is not used; this is the same computation with a
-    # mask that is cheaper to draw.
-    weights = torch.matmul(q * heads.size**-0.5, k.transpose(-2, -1))
-    if mask is not None:
-        weights = weights + mask
-    return torch.matmul(dropout(weights.softmax(-1), heads.dropout, training), v)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwright.engine.ops import dropout
+from rankwright.engine.dropout import dropout
 
 __all__ = ["HEADS", "Head"]
 

@@ -1,9 +1,7 @@
-"""Linear layers and dropout as packed execution wants them.
+"""Linear layers as packed execution wants them.
 
 `linear` runs one or several `torch.nn.Linear` on the same input as one product. Their weights are
 concatenated, cast to the compute type and kept until they change, instead of at each call.
-`dropout` draws its mask from a fast generator seeded by PyTorch's own, so that the mask follows
-from PyTorch's random state and resuming training is exact.
 """
 
 from __future__ import annotations
@@ -11,13 +9,12 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-__all__ = ["WeightCache", "dropout", "linear"]
+__all__ = ["WeightCache", "linear"]
 
 
 class _Steps:
@@ -134,38 +131,3 @@ def _is_plain(layer: nn.Module) -> bool:
 
 def _alike(layers: tuple[nn.Module, ...]) -> bool:
     return len({layer.bias is None for layer in layers}) == 1
-
-
-class _Dropout(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, keep: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(keep)
-        ctx.scale = scale
-        return (x * keep).mul_(scale)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (keep,) = ctx.saved_tensors
-        return (gradient * keep).mul_(ctx.scale), None, None
-
-
-def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Inverted dropout (Srivastava et al., 2014): each element is zeroed with probability ``p``.
-
-    On the CPU one random byte decides each element. A byte knows only multiples of 1/256, so the
-    threshold itself is drawn, once per call, between the two nearest multiples such that every
-    element's probability is exactly ``p``.
-    """
-    if not training or p == 0.0:
-        return x
-    if x.device.type != "cpu" or p >= 1.0:
-        return F.dropout(x, p, training=True)
-    seed, fraction = torch.randint(2**31 - 1, (2,)).tolist()
-    low = int(p * 256)
-    threshold = low + (fraction / (2**31 - 1) < p * 256 - low)
-    if threshold == 0:
-        return x
-    random = np.random.Generator(np.random.SFC64(seed)).bytes(x.numel())
-    keep = torch.frombuffer(bytearray(random), dtype=torch.uint8).ge(threshold).view(x.shape)
-    result: Tensor = _Dropout.apply(x, keep, 1.0 / (1.0 - p))  # type: ignore[no-untyped-call]
-    return result

@@ -213,7 +213,14 @@ def _comment(text: str, indent: str) -> Iterator[str]:
 
 def _scalar(value: Any) -> str:
     plain = list(value) if isinstance(value, tuple) else value
-    text: str = yaml.safe_dump(
-        plain, default_flow_style=True, allow_unicode=True, width=float("inf")
+    texts = [text for text in (plain if isinstance(plain, list) else [plain]) if type(text) is str]
+    # only double quotes keep line ends and control characters as they are
+    style = None if all(text.isprintable() for text in texts) else '"'
+    dumped: str = yaml.safe_dump(
+        plain,
+        default_flow_style=True,
+        default_style=style,
+        allow_unicode=True,
+        width=float("inf"),
     )
-    return text.removesuffix("...\n").strip()
+    return dumped.removesuffix("...\n").strip()

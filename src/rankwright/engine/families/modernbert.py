@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from rankwright.engine.attention import Heads, attend
+from rankwright.engine.dropout import dropout
 from rankwright.engine.families.base import PackedEncoder, Pass
 from rankwright.engine.families.post_norm import norm
-from rankwright.engine.ops import dropout, linear
+from rankwright.engine.ops import linear
 
 __all__ = ["ModernBertEncoder"]
 

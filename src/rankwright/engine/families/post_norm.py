@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwright.engine.attention import Heads, attend
+from rankwright.engine.dropout import dropout
 from rankwright.engine.families.base import PackedEncoder, Pass
-from rankwright.engine.ops import dropout, linear
+from rankwright.engine.ops import linear
 
 __all__ = ["PostNormEncoder", "bert_like", "distilbert", "norm"]
 
