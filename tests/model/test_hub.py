@@ -203,6 +203,7 @@ def test_a_push_that_is_refused(api: type[FakeApi], call: str, step: str) -> Non
 
 def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # make test sets it
     model = CrossEncoder.from_transformers(*tiny_model("bert"))
     with pytest.raises(SaveError, match="could not be reached to create the repository"):
         model.push_to_hub("me/mine", token="secret")

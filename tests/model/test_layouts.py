@@ -35,7 +35,7 @@ def test_plain_transformers_one_label(folder: Path) -> None:
     assert layout.name == "transformers"
     assert (layout.num_labels, layout.contract.max_length) == (1, 64)
     scores = CrossEncoder(folder).predict(PAIRS)
-    np.testing.assert_allclose(scores, sigmoid(reference_logits(folder))[:, 0], atol=1e-6)
+    np.testing.assert_allclose(scores, sigmoid(reference_logits(folder))[:, 0], atol=1e-5)
 
 
 def test_plain_transformers_three_labels(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_plain_transformers_three_labels(tmp_path: Path) -> None:
     model = CrossEncoder(folder)
     np.testing.assert_allclose(model.predict(PAIRS), reference_logits(folder), atol=1e-5)
     summed = model.predict(PAIRS, apply_softmax=True).sum(axis=1)
-    np.testing.assert_allclose(summed, 1, atol=1e-6)
+    np.testing.assert_allclose(summed, 1, atol=1e-5)
 
 
 def test_version_3(folder: Path) -> None:
@@ -66,7 +66,7 @@ def test_version_4_wins_over_3(folder: Path) -> None:
     )
     assert read_layout(folder).name == "Sentence Transformers 4.0 to 5.3"
     np.testing.assert_allclose(
-        CrossEncoder(folder).predict(PAIRS), np.tanh(reference_logits(folder)[:, 0]), atol=1e-6
+        CrossEncoder(folder).predict(PAIRS), np.tanh(reference_logits(folder)[:, 0]), atol=1e-5
     )
 
 
@@ -212,7 +212,7 @@ def test_sharded_weights(tmp_path: Path) -> None:
     shards = read_layout(tmp_path).weights
     assert len(shards) > 1
     np.testing.assert_allclose(
-        CrossEncoder(tmp_path).predict(PAIRS), sigmoid(reference_logits(tmp_path))[:, 0], atol=1e-6
+        CrossEncoder(tmp_path).predict(PAIRS), sigmoid(reference_logits(tmp_path))[:, 0], atol=1e-5
     )
     shards[1].unlink()
     with pytest.raises(WeightsError, match=shards[1].name):

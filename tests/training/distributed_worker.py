@@ -43,3 +43,5 @@ def train(folder: str, batch_size: int, stream: bool = False) -> dict[str, Any]:
 
 if __name__ == "__main__":
     train(**json.loads(sys.argv[1]))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

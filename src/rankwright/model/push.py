@@ -59,11 +59,11 @@ def push_folder(
         SaveError: The hub refused or could not be reached; the message says which step.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     # What the client's HTTP library raises where there is no answer at all; which library that
     # is changes with the client's version.
-    unreachable = cast(type[Exception], HfHubHTTPError.__bases__[0])
+    unreachable = (cast(type[Exception], HfHubHTTPError.__bases__[0]), OfflineModeIsEnabled)
     api = HfApi(token=options.token)
     step = "create the repository"
     try:
