@@ -149,6 +149,19 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(
     assert all((found[name] == expected[name]).all() for name in expected)
 
 
+def test_a_former_model_is_set_aside_not_taken_for_the_new_one(tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path)
+    assert run_pipeline(recipe, QUIET, learnable_data()).better
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    useless = recipe_for(tmp_path, learning_rate=1e-9, epochs=0.5)
+    overwrite = replace(QUIET, overwrite=True)
+    assert not run_pipeline(useless, overwrite, learnable_data(solved=True)).better
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert (tmp_path / "run" / "previous-model" / "model.safetensors").read_bytes() == before
+    assert run_pipeline(recipe, overwrite, learnable_data()).better
+    assert not (tmp_path / "run" / "rejected-model").exists()
+
+
 def test_resuming_with_another_recipe_is_refused(tmp_path: Path) -> None:
     recipe = recipe_for(tmp_path, epochs=0.5)
     run_pipeline(recipe, QUIET, learnable_data())

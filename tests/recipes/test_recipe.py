@@ -153,7 +153,7 @@ def test_yaml_reads_exponents_as_texts_and_floats_take_them(tmp_path: Path) -> N
         ("data.dev_fraction", 1, ("1.0", "below 1")),
         ("data.dev_fraction", 0.95, ("data.test_fraction", "below 1")),
         ("mining.stages", "bm52", ("bm52", "bm25, dense, both, best")),
-        ("mining.range_max", 3, ("mining.num_negatives", "range_max=3")),
+        ("mining.range_max", 2, ("mining.num_negatives", "range_max=2")),
         ("mining.stages", "dense", ("first_stage.embedder", "--embedder")),
         ("evaluation.measures", [], ("evaluation.measures", "empty list")),
         ("evaluation.measures", ["nDCG@10", "foo"], ("evaluation.measures", "foo", "nDCG@k")),
@@ -249,7 +249,8 @@ def test_what_other_rooms_get() -> None:
         "token",
     }
     mining = made.mining.mining_options(seed=4)
-    assert (mining.num_negatives, mining.range_min, mining.seed) == (4, 2, 4)
+    assert (mining.num_negatives, mining.range_min, mining.seed) == (3, 2, 4)
+    assert mining.range_max == 32, "random sampling draws from ten times as many"
     assert made.mining.window >= 6
 
 

@@ -75,8 +75,8 @@ def demo_recipe(options: DemoOptions) -> Recipe:
         model=ModelRecipe(base=encoder, max_length=256),
         output=options.output,
         first_stage=FirstStageRecipe(language="english", embedder=encoder, depth=30),
-        mining=MiningRecipe(num_negatives=4),
-        training=TrainingRecipe(eval_times=2, max_dev_queries=100),
+        mining=MiningRecipe(num_negatives=3, random_negatives=2),
+        training=TrainingRecipe(max_steps=125, eval_times=2, max_dev_queries=200),
         evaluation=EvaluationRecipe(max_test_queries=300),
         seed=options.seed,
     )

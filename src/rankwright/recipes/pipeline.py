@@ -17,7 +17,7 @@ from rankwright.data import content_hash, find_leaks, load_data
 from rankwright.data.types import Qrels, RankingData, Run
 from rankwright.errors import EmptyDataError
 from rankwright.evaluation import Fusion, rerank_run, tune_fusion
-from rankwright.recipes.candidates import Candidates, find_candidates
+from rankwright.recipes.candidates import find_candidates
 from rankwright.recipes.carding import fill_card
 from rankwright.recipes.judging import BASE, FUSED, TUNED, PipelineResult, System, judge
 from rankwright.recipes.recipe import Recipe
@@ -85,11 +85,24 @@ def run_pipeline(
     dev, test = candidates.top("dev", depth), candidates.top("test", depth)
     base = _reranked(model, "base", test, data, recipe, work, options)
     plan = TrainingPlan(rows, dev, data.qrels["dev"], data.queries, data.corpus)
-    train(model, plan, recipe, work, options.resume, options.progress)
+    on_dev = train(model, plan, recipe, work, options.resume, options.progress)
     tuned = rerank_run(
         model, test, data.queries, data.corpus, depth=depth, show_progress_bar=options.progress
     )
-    fusion = _fusion(model, dev, data, candidates, recipe, options)
+    fusion = None
+    if recipe.evaluation.fusion:
+        on_dev = (
+            on_dev
+            or rerank_run(
+                model,
+                dev,
+                data.queries,
+                data.corpus,
+                depth=depth,
+                show_progress_bar=options.progress,
+            ).run
+        )
+        fusion = _fusion(on_dev, dev, data, candidates.best, recipe)
 
     systems = [System(name, runs["test"]) for name, runs in candidates.runs.items()]
     systems += [base, System(TUNED, tuned.run, tuned.pairs_per_second)]
@@ -213,31 +226,9 @@ def _reranked(
     return System(BASE, scored, speed.get("pairs_per_second"))
 
 
-def _fusion(
-    model: CrossEncoder,
-    dev: Run,
-    data: RankingData,
-    candidates: Candidates,
-    recipe: Recipe,
-    options: PipelineOptions,
-) -> Fusion | None:
-    """The mixture with the first stage that ranks the dev split best."""
-    if not recipe.evaluation.fusion:
-        return None
-    scored = rerank_run(
-        model,
-        dev,
-        data.queries,
-        data.corpus,
-        depth=recipe.first_stage.depth,
-        show_progress_bar=options.progress,
-    )
-    found = tune_fusion(
-        data.qrels["dev"],
-        scored.run,
-        dev,
-        recipe.evaluation.select_by,
-        name=candidates.best,
-    )
+def _fusion(on_dev: Run, dev: Run, data: RankingData, stage: str, recipe: Recipe) -> Fusion:
+    """The mixture of reranker and first stage that ranks the dev split best."""
+    measure = recipe.evaluation.select_by
+    found = tune_fusion(data.qrels["dev"], on_dev, dev, measure, name=stage)
     logger.info("Fusion on dev: %s (%s %.4f)", found.fusion, found.measure, found.value)
     return found.fusion

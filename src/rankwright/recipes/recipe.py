@@ -131,7 +131,7 @@ class MiningRecipe(Section):
         "random_negatives": NOT_NEGATIVE,
     }
 
-    num_negatives: int = 4
+    num_negatives: int = 3
     """Negatives mined for each query."""
     stages: MiningStages = "best"
     """The search that finds them: bm25, dense, both, or best, the one that does better on the dev
@@ -143,10 +143,12 @@ class MiningRecipe(Section):
     relative_margin: float | None = None
     """Keep a candidate only if it scores this fraction below the relevant document; 0.05 is a
     good value with dense search."""
-    sampling_strategy: Literal["top", "random"] = "top"
-    """top takes the best candidates in the range, random draws from them."""
-    random_negatives: int = 0
-    """Documents drawn at random and added to each query's negatives."""
+    sampling_strategy: Literal["top", "random"] = "random"
+    """top takes the best candidates in the range, random draws from them. A model that starts from
+    an encoder learns little from the very hardest negatives alone."""
+    random_negatives: int = 2
+    """Documents drawn at random and added to each query's negatives: easy ones, from which a model
+    that has never compared two texts learns first."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,6 +160,12 @@ class MiningRecipe(Section):
         of relevant documents."""
         return self.mining_options(seed=0).window(_USUAL_POSITIVES)
 
+    @property
+    def _range_max(self) -> int | None:
+        if self.range_max is None and self.sampling_strategy == "random":
+            return self.range_min + 10 * self.num_negatives
+        return self.range_max
+
     def mining_options(self, seed: int) -> MiningOptions:
         """The same, for `rankwright.mining.mine`.
 
@@ -168,7 +176,7 @@ class MiningRecipe(Section):
             return MiningOptions(
                 num_negatives=self.num_negatives,
                 range_min=self.range_min,
-                range_max=self.range_max,
+                range_max=self._range_max,
                 relative_margin=self.relative_margin,
                 sampling_strategy=self.sampling_strategy,
                 seed=seed,

@@ -73,8 +73,11 @@ def _mined(data: RankingData, candidates: Candidates, recipe: Recipe) -> dict[st
         run: Run = candidates.runs[name]["train"]
         positives = None
         if mining.relative_margin is not None:
+            stage = candidates.stages[name]
+            # A run taken from the workspace left its stage without an index.
+            stage.index(list(data.corpus.values()))
             positives = score_positives(
-                candidates.stages[name],
+                stage,
                 data.corpus,
                 {q: data.queries[q] for q in data.qrels["train"]},
                 data.qrels["train"],

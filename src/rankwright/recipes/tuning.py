@@ -41,13 +41,18 @@ class TrainingPlan:
 
 
 class DevEvaluator(BaseEvaluator):
-    """Reranks the dev split's candidates as the finished system will: alone and fused."""
+    """Reranks the dev split's candidates as the finished system will: alone and fused.
+
+    Attributes:
+        runs: Step -> what the model of that step made of the candidates.
+    """
 
     def __init__(self, plan: TrainingPlan, recipe: Recipe, progress: bool | None) -> None:
         super().__init__()
         self.plan = plan
         self.recipe = recipe
         self.progress = progress
+        self.runs: dict[int, Run] = {}
         self.primary_metric = "dev_fused" if recipe.evaluation.fusion else "dev"
 
     def __call__(
@@ -64,6 +69,7 @@ class DevEvaluator(BaseEvaluator):
             depth=recipe.first_stage.depth,
             show_progress_bar=self.progress,
         )
+        self.runs[steps] = found.run
         metrics = {"dev": evaluate_run(plan.dev_qrels, found.run, [measure]).mean[measure]}
         if recipe.evaluation.fusion:
             tuned = tune_fusion(plan.dev_qrels, found.run, plan.dev, measure)
@@ -79,8 +85,12 @@ def train(
     work: Workspace,
     resume: bool,
     progress: bool | None,
-) -> None:
-    """Trains in place; at the end the model has the weights that did best on the dev split."""
+) -> Run | None:
+    """Trains in place; at the end the model has the weights that did best on the dev split.
+
+    Returns:
+        The dev split as those weights rank it; None if that was found out before an interruption.
+    """
     from datasets import Dataset
 
     from rankwright.engine.precision import resolve_precision
@@ -137,6 +147,7 @@ def train(
     if checkpoint is not None:
         logger.info("Resuming from %s", checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
+    return evaluator.runs.get(trainer.state.best_global_step)
 
 
 def _steps(rows: int, recipe: Recipe) -> int:

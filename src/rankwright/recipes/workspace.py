@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,13 +88,22 @@ class Workspace:
             file.write(recipe)
 
     def _forget(self) -> None:
-        """Makes sure that nothing of an earlier run is taken for this one's."""
-        (self.output / RESULTS).unlink(missing_ok=True)
-        if self.checkpoints.is_dir():
-            # Imported here: deleting a tree is only ever done to our own checkpoints.
-            import shutil
+        """Makes sure that nothing of an earlier run is taken for this one's.
 
-            shutil.rmtree(self.checkpoints)
+        An earlier model is moved to ``previous-model``: if this run's is not better, nothing must
+        stand in its place.
+        """
+        (self.output / RESULTS).unlink(missing_ok=True)
+        # Trees are only ever deleted where nobody but this class writes.
+        for folder in (self.checkpoints, self.rejected):
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        if (self.output / "config.json").is_file():
+            aside = self.output / "previous-model"
+            aside.mkdir(exist_ok=True)
+            for file in [*self.output.iterdir()]:
+                if file.is_file() and file.name != RECIPE:
+                    os.replace(file, aside / file.name)
 
     def run(self, name: str, key: Any, make: Callable[[], Run]) -> Run:
         """The ranked lists of a stage: read if they are there, else made and kept.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
+from rankwright.engine.allocator import keep_freed_memory
 from rankwright.engine.batch import PackedBatch
 from rankwright.errors import InputError, InputTypeError, TrainingError
 from rankwright.losses.base import Loss
@@ -365,6 +366,8 @@ class CrossEncoderTrainer(Trainer):
             TrainingError: No complete checkpoint to resume from, or a loss that is not finite.
         """
         start = starting_point(resume_from_checkpoint, self.args.output_dir)
+        if self.args.device.type == "cpu":
+            keep_freed_memory()
         with (
             quiet_fork(self.args.dataloader_num_workers),
             unwrapped_after(self),

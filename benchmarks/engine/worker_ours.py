@@ -1,0 +1,129 @@
+"""The worker of Rankwright; it also builds the model and measures what the machine can do."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.engine.flops import Shape, forward_flops
+from benchmarks.engine.worker import Worker, serve
+from torch.nn import functional as F
+
+from rankwright import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments, losses
+from rankwright.engine.precision import resolve_precision
+from rankwright.recipes.demo import minilm_folder
+
+# Rows, inputs, outputs: the model's own products at a batch of 2,048 tokens, and larger ones.
+PRODUCTS = (
+    (2048, 384, 1152),
+    (2048, 384, 1536),
+    (2048, 1536, 384),
+    (4096, 384, 1536),
+    (4096, 1536, 384),
+    (4096, 1024, 4096),
+    (2048, 2048, 2048),
+)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class OurWorker(Worker):
+    """One model, whose precision is named in each call."""
+
+    def open(self, precision: str, max_length: int | None = None) -> Any:
+        """See `Worker`."""
+        return CrossEncoder(
+            self.folder, device="cpu", precision=precision, max_length=max_length or 512
+        )
+
+    def scores(
+        self, model: Any, pairs: list[tuple[str, str]], precision: str, batch: int | None
+    ) -> Any:
+        """See `Worker`."""
+        return model.predict(
+            pairs,
+            batch_size=batch,
+            show_progress_bar=False,
+            activation_fn=torch.nn.Identity(),
+            precision=precision,
+        )
+
+    def rank(self, model: Any, query: str, documents: list[str], precision: str) -> Any:
+        """See `Worker`."""
+        return model.rank(query, documents, show_progress_bar=False)
+
+    def trainer(self, model: Any, rows: Any, loss: dict[str, Any], arguments: Any) -> Any:
+        """See `Worker`."""
+        options = {name: value for name, value in loss.items() if name != "name"}
+        return CrossEncoderTrainer(
+            model=model,
+            args=CrossEncoderTrainingArguments(**arguments),
+            train_dataset=rows,
+            loss=getattr(losses, loss["name"])(model, **options),
+        )
+
+    # --- only here ----------------------------------------------------------------------------
+
+    def do_make(self, folder: str, seed: int) -> dict[str, Any]:
+        """The cross-encoder that both libraries load: MiniLM's weights under a new head."""
+        model = CrossEncoder(minilm_folder(), num_labels=1, seed=seed, max_length=512)
+        model.save_pretrained(folder)
+        return {}
+
+    def do_work(self, file: str, count: int) -> dict[str, Any]:
+        """Tokens of a work load, and the operations that scoring it needs."""
+        pairs = [
+            (query, document)
+            for query, document, *_ in json.loads(Path(file).read_text(encoding="utf-8"))[:count]
+        ]
+        model = self.models["auto"]
+        tokens = model.pair_tokenizer.encode(pairs, model.max_length)
+        config = model.config
+        shape = Shape(config.num_hidden_layers, config.hidden_size, config.intermediate_size)
+        lengths = tokens.lengths.tolist()
+        return {
+            "pairs": len(pairs),
+            "tokens": sum(lengths),
+            "longest": max(lengths),
+            "truncated": int(tokens.truncated),
+            "flops": forward_flops(lengths, shape, first_only=True),
+            "flops_all_tokens": forward_flops(lengths, shape, first_only=False),
+            "auto": str(resolve_precision("auto", "cpu")).removeprefix("torch."),
+        }
+
+    def do_peak(self, seconds: float) -> dict[str, Any]:
+        """The best rate of `F.linear` in FLOP per second, for each number format."""
+        found: dict[str, Any] = {"threads": torch.get_num_threads(), "cores": os.cpu_count()}
+        with torch.inference_mode():
+            for name, dtype in DTYPES.items():
+                rates = {f"{m}x{k}x{n}": _rate(m, k, n, dtype, seconds) for m, k, n in PRODUCTS}
+                found[name] = max(rates.values())
+                found[f"{name}_shapes"] = rates
+        return found
+
+    def do_quality(self, **plan: Any) -> dict[str, Any]:
+        """See `benchmarks.engine.quality`."""
+        from benchmarks.engine.quality import measure
+
+        return measure(self, **plan)
+
+
+def _rate(rows: int, inputs: int, outputs: int, dtype: torch.dtype, seconds: float) -> float:
+    x = torch.randn(rows, inputs).to(dtype)
+    weight, bias = torch.randn(outputs, inputs).to(dtype), torch.zeros(outputs).to(dtype)
+    best = float("inf")
+    end = time.perf_counter() + seconds
+    count = 0
+    while count < 3 or time.perf_counter() < end:
+        started = time.perf_counter()
+        F.linear(x, weight, bias)
+        best = min(best, time.perf_counter() - started)
+        count += 1
+    return 2.0 * rows * inputs * outputs / best
+
+
+if __name__ == "__main__":
+    serve(OurWorker())

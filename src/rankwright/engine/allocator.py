@@ -1,0 +1,40 @@
+"""Keeps freed memory for the next batch instead of handing it back to the system.
+
+By default the C library returns large blocks to the system as soon as they are free; every batch
+then gets fresh pages, which the system must map and clear again. That takes about a tenth of a
+training step on a CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import sys
+
+__all__ = ["keep_freed_memory"]
+
+logger = logging.getLogger(__name__)
+
+# From glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_BLOCK = 256 * 2**20
+_KEPT = 2**31 - 1
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Raises the C library's thresholds, once per process; True if it did.
+
+    Blocks below 256 MiB come from the heap, and up to 2 GiB of free heap are kept. Only glibc on
+    Linux knows these settings; elsewhere nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False  # another C library, such as musl
+    done = bool(mallopt(_MMAP_THRESHOLD, _BLOCK)) and bool(mallopt(_TRIM_THRESHOLD, _KEPT))
+    logger.debug("Freed memory is kept: %s", done)
+    return done

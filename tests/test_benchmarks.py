@@ -1,0 +1,194 @@
+"""The engine benchmark: its work loads are the same on every run, and its page follows its file."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.engine import render, workloads
+from benchmarks.engine.flops import Shape, forward_flops
+from benchmarks.engine.results import Results, compared, summary
+
+WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """400 modules, one documented function each: enough for 20 queries in every split."""
+    root = tmp_path / "sources"
+    root.mkdir()
+    for number in range(400):
+        word = WORDS[number % len(WORDS)]
+        text = f'def f{number}(x):\n    """Return the {word} of item {number}."""\n'
+        text += f"    {word} = x + {number}\n    return {word}\n"
+        (root / f"module_{number}.py").write_text(text, "utf-8")
+    return root
+
+
+def test_work_load_a_is_the_same_every_time(sources: Path) -> None:
+    first, second = (workloads.pairs(workloads.read("A", root=sources), 50) for _ in range(2))
+    assert first == second
+    assert workloads.fingerprint(first) == workloads.fingerprint(second)
+    assert workloads.pairs(workloads.read("A", root=sources), 20) == first[:20]
+    assert len({(query, document) for query, document, _ in first}) == 50
+    for query, document, label in first:
+        number = query.removesuffix(".").rsplit(" ", 1)[1]
+        assert label == float(f"def f{number}(x)" in document)
+    assert {label for *_, label in first} == {0.0, 1.0}
+
+
+def test_lists_start_with_the_right_document_and_grow(sources: Path, tmp_path: Path) -> None:
+    data = workloads.read("A", root=sources)
+    short, long = (workloads.lists(data, 5, documents) for documents in (4, 8))
+    for some, more in zip(short, long, strict=True):
+        assert some.query == more.query
+        assert some.documents == more.documents[:4]
+        assert len(set(more.documents)) == 8
+        number = some.query.removesuffix(".").rsplit(" ", 1)[1]
+        assert f"def f{number}(x)" in some.documents[0]
+    written = json.loads(workloads.write(tmp_path / "lists.json", short).read_text("utf-8"))
+    assert written == [[item.query, item.documents] for item in short]
+
+
+def test_too_little_data_is_said(sources: Path, tmp_path: Path) -> None:
+    data = workloads.read("A", root=sources)
+    with pytest.raises(ValueError, match="100000 were asked for"):
+        workloads.pairs(data, 100_000)
+    with pytest.raises(FileNotFoundError, match="nl2bash"):
+        workloads.read("B")
+    with pytest.raises(FileNotFoundError, match="medquad"):
+        workloads.read("C", tmp_path)
+
+
+def test_operations_are_those_of_the_products() -> None:
+    shape = Shape(layers=2, hidden=4, inner=8)
+    # Counted product by product, rows x inner x columns, two operations each.
+    expected = 0
+    for n in (3, 5):
+        products = [(n, 4, 4)] * 4 + [(n, 4, 8), (n, 8, 4), (n, 4, n), (n, n, 4)]
+        expected += 2 * sum(2 * a * b * c for a, b, c in products) + 2 * 4 * 4
+    assert forward_flops([3, 5], shape, first_only=False) == expected
+    last = 0
+    for n in (3, 5):
+        whole = [(n, 4, 4)] * 4 + [(n, 4, 8), (n, 8, 4), (n, 4, n), (n, n, 4)]
+        needed = [(n, 4, 4)] * 2 + [(1, 4, 4)] * 2 + [(1, 4, 8), (1, 8, 4), (1, 4, n), (1, n, 4)]
+        last += sum(2 * a * b * c for a, b, c in whole + needed) + 2 * 4 * 4
+    assert forward_flops([3, 5], shape, first_only=True) == last
+
+
+def test_ratios_above_one_are_in_our_favour() -> None:
+    fast, slow = summary("x", [30.0, 20.0, 40.0]), summary("y", [10.0])
+    assert fast["median"] == 30.0
+    assert (fast["min"], fast["max"]) == (20.0, 40.0)
+    assert compared("train", "t", "pairs/s", fast, slow)["ratio"] == pytest.approx(3)
+    assert compared("rank", "t", "ms", slow, fast)["ratio"] == pytest.approx(3)
+    assert compared("memory", "t", "MiB", slow, None)["ratio"] is None
+
+
+def test_results_survive_an_interruption_but_not_another_machine(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "engine.json"
+    Results(path, {"machine": "a", "sizes": (1, 2)}).put("row", {"title": "t"})
+    again = Results(path, {"machine": "a", "sizes": (1, 2)})
+    assert again.rows["row"]["title"] == "t"
+    assert not again.dropped
+    other = Results(path, {"machine": "b", "sizes": (1, 2)})
+    assert other.rows == {}
+    assert other.dropped
+    assert [file.name for file in path.parent.iterdir()] == ["engine.json"]
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+
+def recorded() -> dict[str, Any]:
+    def side(*values: float) -> dict[str, Any]:
+        return summary("batch 32", values)
+
+    stamp = {"date": "2026-01-31", "commit": "abc"}
+    predict = compared(
+        "predict",
+        "predict <A>",
+        "pairs/s",
+        side(200, 100, 300),
+        side(25, 24, 27),
+        largest_difference=2e-6,
+        spread_of_scores=0.25,
+    )
+    rank = compared("rank", "rank", "ms", side(400, 500, 450), side(900, 900, 900))
+    memory = compared("memory", "memory", "MiB", side(512), None, note="out of memory")
+    quality = {"kendall_tau": 0.99, **{f"nDCG@10 {k}": 0.5 for k in ("float32", "bfloat16")}}
+    rows: dict[str, Any] = {
+        "predict-float32": predict,
+        "share-of-peak": {
+            "work": {"tokens": 1500, "pairs": 10, "longest": 512},
+            "peak": {"bfloat16": 1e12},
+            "shares": {"auto": {"kind": "bfloat16", "flops": 4e11, "share": 0.4}},
+        },
+        "rank-float32": rank,
+        "memory-default": memory,
+        "memory-growth": {"mib": {"16": 100.0, "32": "failed"}},
+        "quality": {
+            "steps": 60,
+            "trained_on": "B",
+            "loads": {"B": {**quality, "nDCG@10 BM25": 0.25}},
+        },
+    }
+    return {
+        "machine": {"cpu": "Some CPU", "cores": 2},
+        "versions": {
+            "ours": {"torch": "2.13.0"},
+            "peer": {"torch": "2.13.0", "sentence-transformers": "6.2.0"},
+        },
+        "settings": {"repeats": 3},
+        "quick": False,
+        "rows": {name: {**row, **stamp} for name, row in rows.items()},
+        "skipped": {"train-B-fp32": "needs --data"},
+    }
+
+
+def test_the_tables_are_made_from_the_results() -> None:
+    text = render.render(recorded())
+    lines = text.splitlines()
+    assert lines[2] == "| predict <A>, pairs/s | 25.0 (24.0–27.0) | 200 (100–300) | **8.0** |"
+    assert lines[3] == "| rank | 900 ms; 95 %: 900 ms | 450 ms; 95 %: 500 ms | **2.0** |"
+    assert lines[4] == "| memory | – (out of memory) | 512 MiB |  |"
+    assert "400 of 1,000 GFLOP/s (40%) in bfloat16" in text
+    assert "150 tokens per pair on average, the longest 512" in text
+    assert "16 documents: 100 MiB, 32 documents: failed." in text
+    assert "| B | 0.9900 | 0.5000 | 0.5000 | 0.2500 |" in text
+    assert "in float32: 2.0e-06, where logits have a standard deviation of 0.25" in text
+    assert "Medians of 3 runs" in text
+    assert "Not measured: train-B-fp32." in text
+
+
+def test_rows_not_yet_measured_leave_no_trace() -> None:
+    results = recorded()
+    results["rows"] = {"rank-float32": results["rows"]["rank-float32"]}
+    text = render.render(results)
+    assert "Kendall" not in text
+    assert "GFLOP" not in text
+
+
+def test_the_plot_has_one_bar_per_ratio() -> None:
+    root = ElementTree.fromstring(render.plot(recorded()))
+    name = "{http://www.w3.org/2000/svg}"
+    bars = root.findall(f"{name}rect")[1:]
+    widths = [float(bar.get("width", "0")) for bar in bars]
+    assert len(widths) == 2
+    assert widths[0] == pytest.approx(4 * widths[1], rel=1e-2)
+    assert "predict <A>" in [text.text for text in root.findall(f"{name}text")]
+
+
+def test_the_page_says_what_the_results_say() -> None:
+    page = render.PAGE.read_text(encoding="utf-8")
+    assert render.put_between_markers(page, "x") != page
+    if not render.RESULTS.is_file():
+        assert "Not measured yet" in page
+        pytest.skip("benchmarks/results/engine.json is not there: it was not measured yet")
+    results = json.loads(render.RESULTS.read_text(encoding="utf-8"))
+    assert not results["quick"]
+    assert render.put_between_markers(page, render.render(results)) == page
+    assert render.PLOT.read_text(encoding="utf-8") == render.plot(results)
