@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
 
 from rankwright.engine.allocator import keep_freed_memory
 from rankwright.engine.batch import PackedBatch
@@ -31,7 +29,8 @@ from rankwright.training.checkpoints import (
 from rankwright.training.chunks import score_in_parts, share_out
 from rankwright.training.collator import PackedInputs, PackingCollator
 from rankwright.training.data import as_dataset, check_dataset, make_loader, quiet_fork
-from rankwright.training.evaluators import EvaluationPoint, as_evaluators, run_evaluators
+from rankwright.training.evaluating import EvaluatingTrainer
+from rankwright.training.evaluators import as_evaluators
 from rankwright.training.optimizer import parameter_groups
 from rankwright.training.setup import (
     build_loss,
@@ -53,7 +52,7 @@ __all__ = ["CrossEncoderTrainer"]
 logger = logging.getLogger(__name__)
 
 
-class CrossEncoderTrainer(Trainer):
+class CrossEncoderTrainer(EvaluatingTrainer):
     """Trains a `CrossEncoder`.
 
     The collator turns rows into one packed batch (in dataloader workers, if there are any), the
@@ -287,67 +286,6 @@ class CrossEncoderTrainer(Trainer):
         )
         optimizer = self.optimizer = kind(groups, **options)
         return optimizer
-
-    # --- evaluation ---------------------------------------------------------------------------
-
-    def evaluate(
-        self,
-        eval_dataset: Any = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """The loss on the evaluation data and the metrics of the evaluators.
-
-        With several processes the loss is approximate unless all their batches are full, because
-        accelerate fills the last ones with rows from the start; metrics come from the first
-        process and are exact.
-
-        Returns:
-            Metrics, each name preceded by ``metric_key_prefix``.
-        """
-        with quiet_fork(self.args.dataloader_num_workers), unwrapped_after(self):
-            if eval_dataset is not None or self.eval_dataset is not None or not self.evaluators:
-                found: dict[str, float] = super().evaluate(
-                    eval_dataset, ignore_keys, metric_key_prefix
-                )
-                return found
-            metrics = self._run_evaluators(metric_key_prefix)
-            self.log(metrics)
-            self.control = self.callback_handler.on_evaluate(
-                self.args, self.state, self.control, metrics
-            )
-            return metrics
-
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader[Any],
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> Any:
-        """transformers' loop over batches, then the evaluators."""
-        output = super().evaluation_loop(
-            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-        )
-        if description == "Evaluation" and self.evaluators:
-            output.metrics.update(self._run_evaluators(metric_key_prefix))
-        return output
-
-    def _run_evaluators(self, prefix: str) -> dict[str, float]:
-        self.model.eval()
-        folder = Path(self.args.output_dir) / "eval"
-        point = EvaluationPoint(folder, self.state.epoch or 0.0, self.state.global_step)
-        found: dict[str, Any] | None = None
-        if self.is_world_process_zero():
-            found = run_evaluators(self.evaluators, self.model, point)
-        if self.args.world_size > 1:
-            found = broadcast_object_list([found])[0]
-        assert found is not None
-        return {
-            name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": value
-            for name, value in found.items()
-        }
 
     # --- training and checkpoints -------------------------------------------------------------
 
