@@ -137,6 +137,11 @@ def main() -> None:
 
     bench = Bench(settings, work, given.data and given.data.absolute(), fresh)
     results = Results(given.output, header(bench, given))
+    if results.dropped and given.resume:
+        raise SystemExit(
+            f"{given.output} is of another machine, version or setting, so it cannot be gone on "
+            "with. Name another file with --output, or leave out --resume to replace it."
+        )
     if results.dropped:
         print(f"{given.output.name} is of another machine, version or setting; starting afresh.")
     try:

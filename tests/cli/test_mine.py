@@ -27,7 +27,8 @@ def expected(beir: Path, count: int) -> dict[str, list[str]]:
 
 def test_triplets_are_what_mining_finds(beir: Path, tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    done = run("mine", "--data", beir, "--output", path, "--negatives", 3, "--json")
+    hardest = ("--sampling", "top", "--random-negatives", 0)
+    done = run("mine", "--data", beir, "--output", path, "--negatives", 3, *hardest, "--json")
     assert done.code == 0, done.err
     wanted = expected(beir, 3)
     found: dict[str, list[str]] = {}
@@ -38,6 +39,12 @@ def test_triplets_are_what_mining_finds(beir: Path, tmp_path: Path) -> None:
     assert found == {query: docs for query, docs in wanted.items() if docs}
     assert done.json["rows"] == sum(map(len, found.values())) == done.json["negatives"]
     assert done.json["first_stage"] == "BM25"
+
+
+def test_by_default_hard_and_random_ones_as_in_training(beir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    assert run("mine", "--data", beir, "--output", path, "--negatives", 3).code == 0
+    assert {sum(r["query"] == row["query"] for r in rows_of(path)) for row in rows_of(path)} == {5}
 
 
 @pytest.mark.parametrize("shape", ["triplet", "n-tuple", "labeled-pair", "labeled-list"])

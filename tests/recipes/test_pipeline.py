@@ -143,6 +143,7 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(
     def no_retrieval(*args: object) -> None:
         raise AssertionError("finished stages are taken from the workspace")
 
+    # BM25 gives many ties here: kept or made afresh, they must stand in the same order.
     monkeypatch.setattr(candidates_module, "_retrieve", no_retrieval)
     run_pipeline(recipe, replace(QUIET, resume=True), learnable_data())
     found = load_file(tmp_path / "interrupted" / "model.safetensors")

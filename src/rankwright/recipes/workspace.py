@@ -122,9 +122,9 @@ class Workspace:
             else:
                 logger.info("%s: taken from %s", name, path)
                 return found
-        run = make()
-        write_run(run, path, tag=name)
-        return run
+        write_run(make(), path, tag=name)
+        # Read back, so that ties stand in the same order as they will after an interruption.
+        return read_run(path)
 
     def remember(self, name: str, key: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The same for small facts, kept as JSON."""
