@@ -73,8 +73,9 @@ def mine(
 
     Writes training rows that Rankwright and Sentence Transformers read, by default with the
     negatives that rankwright train would use: some drawn from the best candidates and some from
-    the whole corpus. For the hardest alone, add --sampling top --random-negatives 0. Dev and test queries are
-    left out unless --split says otherwise.
+    the whole corpus. For the hardest alone, add --sampling top --random-negatives 0.
+
+    Dev and test queries are left out unless --split says otherwise.
 
     Examples:
 
