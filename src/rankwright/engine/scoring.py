@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from rankwright.engine.schedule import token_batches
 from rankwright.engine.scorers import Scorer
 from rankwright.engine.tokenize import TokenizedPairs
 
-__all__ = ["ScoreOptions", "default_token_budget", "score"]
+__all__ = ["ScoreOptions", "default_token_budget", "score", "score_stream"]
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,38 @@ def score(
 
     A pair's score does not depend on which pairs it is batched with beyond rounding.
     """
+    return score_stream(scorer, (pairs,), len(pairs), options)
+
+
+def score_stream(
+    scorer: Scorer,
+    pieces: Iterable[TokenizedPairs],
+    total: int,
+    options: ScoreOptions | None = None,
+) -> NDArray[np.float32]:
+    """As `score`, for pairs that come in pieces; each is sorted and batched by itself.
+
+    Args:
+        scorer: Packed pairs to logits.
+        pieces: Tokenised pairs; only one piece is held at a time.
+        total: How many pairs there will be, for the progress bar.
+        options: How pairs are batched.
+    """
     options = options or ScoreOptions()
-    if len(pairs) == 0:
-        return np.zeros((0, 1), np.float32)
     budget = options.token_budget or default_token_budget(options.device)
-    rows: list[NDArray[np.float32]] = []
-    order: list[NDArray[np.int64]] = []
-    with (
-        tqdm(total=len(pairs), unit="pair", desc="Scoring", disable=not options.progress) as bar,
-        torch.inference_mode(),
-        precision_context(options.precision, options.device),
-    ):
-        for index in token_batches(pairs.lengths, budget, options.max_pairs):
-            rows.append(scorer(pack(pairs, index), training=False).cpu().numpy())
-            order.append(index)
-            bar.update(len(index))
-    result = np.empty((len(pairs), rows[0].shape[1]), np.float32)
-    result[np.concatenate(order)] = np.concatenate(rows)
-    return result
+    done: list[NDArray[np.float32]] = []
+    with tqdm(total=total, unit="pair", desc="Scoring", disable=not options.progress) as bar:
+        for pairs in pieces:
+            rows: list[NDArray[np.float32]] = []
+            order: list[NDArray[np.int64]] = []
+            # Not around the loop: the mode would reach into whatever makes the pieces.
+            with torch.inference_mode(), precision_context(options.precision, options.device):
+                for index in token_batches(pairs.lengths, budget, options.max_pairs):
+                    rows.append(scorer(pack(pairs, index), training=False).cpu().numpy())
+                    order.append(index)
+                    bar.update(len(index))
+            if rows:
+                result = np.empty((len(pairs), rows[0].shape[1]), np.float32)
+                result[np.concatenate(order)] = np.concatenate(rows)
+                done.append(result)
+    return np.concatenate(done) if done else np.zeros((0, 1), np.float32)

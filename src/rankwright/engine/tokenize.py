@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from rankwright.engine.token_cache import DEFAULT_BYTES, TokenCache
 from rankwright.errors import InputError
 
 __all__ = ["PairTokenizer", "TextTokenizer", "TokenizedPairs", "longest_first"]
@@ -90,11 +91,16 @@ class PairTokenizer:
     Tokenizers whose special tokens do not follow a fixed template, and tokenizers without a
     ``tokenizers`` backend, are called as they are, one thread at a time.
 
+    Texts encoded before are remembered (see `TokenCache`), so that further epochs over a data
+    set and further evaluations of the same candidates encode nothing.
+
     Args:
         tokenizer: A transformers tokenizer; it is copied, never changed.
+        cache_bytes: Bound on the memory of remembered texts; 0 remembers none.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, cache_bytes: int = DEFAULT_BYTES) -> None:
+        self._cache = TokenCache(cache_bytes)
         self._tokenizer = deepcopy(tokenizer)  # calling a tokenizer changes its state
         self._lock = threading.Lock()
         self._with_types = "token_type_ids" in tokenizer.model_input_names
@@ -103,10 +109,10 @@ class PairTokenizer:
 
     def __getstate__(self) -> dict[str, Any]:
         # For dataloader workers that are started afresh: a lock cannot travel.
-        return {"tokenizer": self._tokenizer}
+        return {"tokenizer": self._tokenizer, "cache_bytes": self._cache.most_bytes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["tokenizer"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     def encode(self, pairs: Sequence[tuple[str, str]], max_length: int) -> TokenizedPairs:
         """Token ids of every pair, at most ``max_length`` each, the longer text cut first.
@@ -136,19 +142,19 @@ class PairTokenizer:
                 types.append(segments)
         return TokenizedPairs(input_ids, types, truncated)
 
-    def _encode_texts(self, texts: Iterable[str]) -> dict[str, Ids]:
-        distinct = list(dict.fromkeys(texts))
-        assert self._backend is not None
-        encodings = self._backend.encode_batch_fast(distinct, add_special_tokens=False)
-        return {
-            text: np.asarray(encoding.ids, dtype=np.int64)
-            for text, encoding in zip(distinct, encodings, strict=True)
-        }
+    def _encode_texts(self, texts: Iterable[str]) -> dict[str, NDArray[np.int32]]:
+        return self._cache.get(texts, self._encode_distinct)
 
-    def _join(self, first: Ids, second: Ids) -> tuple[Ids, Ids]:
+    def _encode_distinct(self, texts: list[str]) -> list[NDArray[np.int32]]:
+        assert self._backend is not None
+        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
+
+    def _join(self, first: NDArray[np.int32], second: NDArray[np.int32]) -> tuple[Ids, Ids]:
         t = self._template
         assert t is not None
-        ids = np.concatenate((t.before, first, t.between, second, t.after))
+        parts = (t.before, first, t.between, second, t.after)
+        ids: Ids = np.concatenate(parts, dtype=np.int64)
         if not self._with_types:
             return ids, ids
         segments = np.concatenate(

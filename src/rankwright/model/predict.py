@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from rankwright.engine.ahead import chunks, one_ahead
 from rankwright.engine.mode import EvaluationMode
 from rankwright.engine.scorers import Scorer
-from rankwright.engine.scoring import ScoreOptions, score
-from rankwright.engine.tokenize import PairTokenizer
+from rankwright.engine.scoring import ScoreOptions, score_stream
+from rankwright.engine.tokenize import PairTokenizer, TokenizedPairs
 from rankwright.errors import InputTypeError, ScoreError
 from rankwright.model.activations import Activation
 from rankwright.model.pairs import Pair
@@ -90,27 +94,41 @@ def score_pairs(parts: Parts, pairs: list[Pair], options: PredictOptions) -> Sco
     place = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
     spread = np.fromiter((place[pair] for pair in pairs), np.int64, len(pairs))
     prompted = [(options.prompt + query, document) for query, document in place]
-    tokens = parts.tokenizer.encode(prompted, options.max_length)
-    if tokens.truncated:
+    lengths: list[NDArray[np.int64]] = []
+    truncated = 0
+
+    def tokenised() -> Iterator[TokenizedPairs]:
+        nonlocal truncated
+        pieces = one_ahead(partial(_encode, parts.tokenizer, options.max_length), chunks(prompted))
+        for tokens in pieces:
+            lengths.append(tokens.lengths)
+            truncated += tokens.truncated
+            yield tokens
+
+    # A packed scorer leaves the model's flags alone.
+    evaluating = nullcontext() if parts.scorer.packed else parts.evaluation_mode(parts.module)
+    with evaluating:
+        distinct = score_stream(parts.scorer, tokenised(), len(prompted), options.engine)
+    if truncated:
         logger.warning(
             "%d of %d distinct pairs were longer than max_length=%d tokens and lost their ends. "
             "Raise max_length or split the documents if the ends matter.",
-            tokens.truncated,
-            len(tokens),
+            truncated,
+            len(prompted),
             options.max_length,
         )
-    if parts.scorer.packed:  # leaves the model's flags alone
-        distinct = score(parts.scorer, tokens, options.engine)
-    else:
-        with parts.evaluation_mode(parts.module):
-            distinct = score(parts.scorer, tokens, options.engine)
     logits = distinct[spread]
     _refuse_nan(logits, "logit", pairs)
     scores = _activated(logits, options)
     if parts.num_labels == 1:
         scores = scores.reshape(len(pairs))
     _refuse_nan(scores, "score", pairs)
-    return ScoredPairs(scores, logits, tokens.lengths[spread], tokens.truncated, options.max_length)
+    tokens = np.concatenate(lengths)[spread]
+    return ScoredPairs(scores, logits, tokens, truncated, options.max_length)
+
+
+def _encode(tokenizer: PairTokenizer, max_length: int, pairs: Sequence[Pair]) -> TokenizedPairs:
+    return tokenizer.encode(pairs, max_length)
 
 
 def _activated(logits: NDArray[np.float32], options: PredictOptions) -> NDArray[np.float32]:
