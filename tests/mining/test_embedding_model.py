@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from rankwright.errors import (
     ConfigError,
@@ -18,8 +19,13 @@ from rankwright.errors import (
     UnsafeModelError,
     WeightsError,
 )
-from rankwright.mining import DenseRetriever, EmbeddingModel, mine_hard_negatives
-from tests.tiny import save_tiny
+from rankwright.mining import (
+    DenseRetriever,
+    EmbeddingModel,
+    SentenceTransformer,
+    mine_hard_negatives,
+)
+from tests.tiny import save_tiny, tiny_tokenizer
 
 TEXTS = ["sort a list of files", "open", "read the table column by column and print it " * 4, "a"]
 
@@ -220,8 +226,76 @@ def test_arguments(tmp_path: Path):
         EmbeddingModel(path, max_length=81)
     with pytest.raises(InputError, match="int8"):
         EmbeddingModel(path, precision="int8")
-    with pytest.raises(InputTypeError, match="one string"):
-        EmbeddingModel(path, device="cpu").encode("file")
+    with pytest.raises(InputTypeError, match=r"texts\[1\] is 3"):
+        EmbeddingModel(path, device="cpu").encode(["file", 3])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="batch_size=0"):
+        EmbeddingModel(path, device="cpu").encode(["file"], batch_size=0)
+
+
+def test_forms_of_the_result(tmp_path: Path):
+    model = SentenceTransformer(save_tiny(tmp_path / "m"), device="cpu")
+    many = model.encode(TEXTS)
+    np.testing.assert_allclose(model.encode(TEXTS[1]), many[1], atol=1e-6)
+    np.testing.assert_allclose(model.encode(TEXTS, batch_size=1), many, atol=1e-6)
+    tensor = model.encode(TEXTS, convert_to_tensor=True)
+    assert torch.is_tensor(tensor)
+    np.testing.assert_array_equal(tensor.numpy(), many)
+    rows = model.encode(TEXTS, convert_to_numpy=False)
+    assert len(rows) == 4
+    assert all(torch.is_tensor(row) for row in rows)
+    unit = model.encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-6)
+    assert model.encode([]).shape == (0, 32)
+
+
+def static_folder(path: Path, normalize: bool = False) -> tuple[Path, np.ndarray]:
+    """A folder as Sentence Transformers writes it for StaticEmbedding."""
+    part = path / "0_StaticEmbedding"
+    part.mkdir(parents=True)
+    tokenizer = tiny_tokenizer().backend_tokenizer
+    table = np.random.default_rng(0).normal(size=(tokenizer.get_vocab_size(), 16))
+    save_file({"embedding.weight": table.astype(np.float32)}, part / "model.safetensors")
+    tokenizer.save(str(part / "tokenizer.json"))
+    prefix = "sentence_transformers.models"
+    modules = [{"idx": 0, "name": "0", "path": part.name, "type": f"{prefix}.StaticEmbedding"}]
+    if normalize:
+        modules.append({"idx": 1, "name": "1", "path": "1_N", "type": f"{prefix}.Normalize"})
+    (path / "modules.json").write_text(json.dumps(modules))
+    return path, table
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_static_embeddings_are_means_of_token_vectors(tmp_path: Path, normalize: bool):
+    path, table = static_folder(tmp_path / "static", normalize)
+    model = EmbeddingModel(path)
+    tokenizer = tiny_tokenizer()
+    expected = []
+    for text in TEXTS:
+        ids = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+        mean = table[ids].mean(0)
+        expected.append(mean / np.linalg.norm(mean) if normalize else mean)
+    np.testing.assert_allclose(model.encode(TEXTS), expected, atol=1e-6)
+    assert model.dimension == 16
+    np.testing.assert_array_equal(model.encode([""]), np.zeros((1, 16)))
+    assert EmbeddingModel(path).fingerprint == model.fingerprint
+
+
+def test_static_embeddings_equal_the_peers(tmp_path: Path):
+    peer = pytest.importorskip("sentence_transformers")
+    path, _ = static_folder(tmp_path / "static")
+    expected = peer.SentenceTransformer(str(path), device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(EmbeddingModel(path).encode(TEXTS), expected, atol=1e-6)
+
+
+def test_static_weights_that_do_not_fit_are_refused(tmp_path: Path):
+    path, table = static_folder(tmp_path / "static")
+    part = path / "0_StaticEmbedding"
+    save_file({"embedding.weight": table[:5].astype(np.float32)}, part / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"embedding\.weight"):
+        EmbeddingModel(path)
+    (part / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelError, match=r"tokenizer\.json"):
+        EmbeddingModel(path)
 
 
 def minilm() -> Path:

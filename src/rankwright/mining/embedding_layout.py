@@ -28,13 +28,15 @@ class EmbeddingLayout:
     """An embedding model's folder, read and checked.
 
     Attributes:
-        transformer: Where config.json and the weights are.
+        transformer: Where config.json and the weights are; for static embeddings, the tokenizer
+            and the weights.
         pooling: One or several of `POOLING_MODES`; several are joined end to end.
         normalize: Whether the model brings embeddings to length 1.
         max_length: Tokens per text, where the folder says.
         lower_case: Whether texts are lower-cased first.
         prompts: Prompt name -> text put before each text.
         default_prompt_name: Which of them is used where none is asked for.
+        static: Whether it is a table of token vectors (StaticEmbedding), without a transformer.
     """
 
     transformer: ModelFolder
@@ -44,6 +46,7 @@ class EmbeddingLayout:
     lower_case: bool
     prompts: Mapping[str, str]
     default_prompt_name: str | None
+    static: bool = False
 
 
 def read_embedding_layout(root: ModelFolder) -> EmbeddingLayout:
@@ -52,7 +55,8 @@ def read_embedding_layout(root: ModelFolder) -> EmbeddingLayout:
     Raises:
         ConfigError: A JSON file is malformed.
         UnsafeModelError: modules.json asks for foreign code or a path outside the folder.
-        ModelError: A part other than Transformer, Pooling and Normalize, or an unknown pooling.
+        ModelError: Parts other than Transformer or StaticEmbedding, Pooling and Normalize, or an
+            unknown pooling.
     """
     modules = _modules(root)
     transformer, normalize = root, False
@@ -60,7 +64,7 @@ def read_embedding_layout(root: ModelFolder) -> EmbeddingLayout:
     prompts = _object(root, "config_sentence_transformers.json")
     named = {str(name): str(text) for name, text in (prompts.get("prompts") or {}).items()}
     for kind, folder in modules:
-        if kind == "Transformer":
+        if kind in ("Transformer", "StaticEmbedding"):
             transformer = folder
         elif kind == "Pooling":
             pooling = _pooling(folder, any(named.values()))
@@ -75,6 +79,7 @@ def read_embedding_layout(root: ModelFolder) -> EmbeddingLayout:
         lower_case=bool(settings.get("do_lower_case")),
         prompts=named,
         default_prompt_name=prompts.get("default_prompt_name"),
+        static=modules[0][0] == "StaticEmbedding",
     )
 
 
@@ -97,11 +102,12 @@ def _modules(root: ModelFolder) -> list[tuple[str, ModelFolder]]:
         # A Normalize part has nothing to store, and copies of a folder often lose empty folders.
         parts.append((name, root if name == "Normalize" else root.sub(path, "modules.json")))
     names = [name for name, _ in parts]
-    if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    known = names[:-1] if names[-1:] == ["Normalize"] else names
+    if known not in (["Transformer", "Pooling"], ["StaticEmbedding"]):
         raise ModelError(
-            f"{where} lists the parts {names}; only Transformer, Pooling and Normalize, in this "
-            "order, are run here. Load the model with sentence_transformers.SentenceTransformer "
-            "and pass that object instead."
+            f"{where} lists the parts {names}; only Transformer and Pooling, or StaticEmbedding, "
+            "perhaps with Normalize after them, are run here. Load the model with "
+            "sentence_transformers.SentenceTransformer and pass that object instead."
         )
     return parts
 

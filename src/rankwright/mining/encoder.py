@@ -25,13 +25,14 @@ from rankwright.errors import InputError, InputTypeError, ModelError, WeightsErr
 from rankwright.mining.arrays import FloatArray
 from rankwright.mining.embedding_layout import EmbeddingLayout, read_embedding_layout
 from rankwright.mining.progress import bars_wanted
+from rankwright.mining.static_embedding import StaticVectors
 from rankwright.model.folder import ModelFolder
 from rankwright.model.hub import HubOptions, full_name, local_folder
 from rankwright.model.limits import default_max_length, position_limit
 from rankwright.model.quiet import quiet_transformers
 from rankwright.model.weights import find_weights
 
-__all__ = ["EmbeddingModel"]
+__all__ = ["EmbeddingModel", "SentenceTransformer"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +43,10 @@ BLOCK = 16_384
 class EmbeddingModel:
     """An embedding model of the Sentence Transformers kind, run without padding.
 
-    Reads folders with modules.json (Transformer, Pooling, Normalize) and plain transformers
-    folders (mean pooling). Weights are safetensors only and no code of the folder is run.
-    Embeddings agree with those of Sentence Transformers up to rounding.
+    Reads folders with modules.json (Transformer and Pooling, or StaticEmbedding, perhaps with
+    Normalize) and plain transformers folders (mean pooling). Weights are safetensors only and no
+    code of the folder is run. Embeddings agree with those of Sentence Transformers up to
+    rounding. `rankwright.SentenceTransformer` is the same class.
 
     >>> model = EmbeddingModel("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
     >>> model.encode(["a text", "another"]).shape  # doctest: +SKIP
@@ -63,6 +65,10 @@ class EmbeddingModel:
         InputError: An unknown precision, or ``max_length`` beyond the model's positions.
     """
 
+    model: Any = None
+    tokenizer: Any = None
+    max_length: Any = None
+
     def __init__(
         self,
         path_or_name: str | Path,
@@ -76,7 +82,13 @@ class EmbeddingModel:
         self.name = str(path_or_name)
         root = ModelFolder(local_folder(_hub_name(path_or_name), HubOptions()))
         self._layout = read_embedding_layout(root)
-        self._weights = find_weights(self._layout.transformer)
+        self._static = StaticVectors(self._layout.transformer.path) if self._layout.static else None
+        if self._static is not None:
+            self._weights: tuple[Path, ...] = (self._static.weights,)
+            if max_length is not None:
+                raise InputError("max_length: static embeddings read texts of any length.")
+            return
+        self._weights = tuple(find_weights(self._layout.transformer))
         self.model, self.tokenizer = _load(self._layout)
         self.model.to(self.device)
         self.max_length = _max_length(max_length, self._layout, self.model, self.tokenizer)
@@ -91,6 +103,8 @@ class EmbeddingModel:
     @property
     def dimension(self) -> int:
         """Length of an embedding."""
+        if self._static is not None:
+            return self._static.dimension
         return int(self.model.config.hidden_size) * len(self._layout.pooling)
 
     @cached_property
@@ -99,8 +113,11 @@ class EmbeddingModel:
         layout = self._layout
         digest = hashlib.blake2b(digest_size=16)
         settings = (layout.pooling, layout.normalize, layout.lower_case, self.max_length)
-        digest.update(repr((settings, self.precision, self.tokenizer.name_or_path)).encode())
-        digest.update(self.model.config.to_json_string().encode())
+        if self._static is not None:
+            digest.update(repr((settings, "static")).encode())
+        else:
+            digest.update(repr((settings, self.precision, self.tokenizer.name_or_path)).encode())
+            digest.update(self.model.config.to_json_string().encode())
         for path in self._weights:
             with open(path, "rb") as file:
                 while chunk := file.read(1 << 24):
@@ -109,61 +126,88 @@ class EmbeddingModel:
 
     def encode_query(
         self,
-        texts: Sequence[str],
+        texts: str | Sequence[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
         show_progress_bar: bool | None = None,
-    ) -> FloatArray:
+        **options: Any,
+    ) -> Any:
         """`encode`, with the folder's "query" prompt where none is asked for."""
         if prompt is None and prompt_name is None and "query" in self._layout.prompts:
             prompt_name = "query"
-        return self.encode(texts, prompt_name, prompt, show_progress_bar)
+        return self.encode(texts, prompt_name, prompt, show_progress_bar, **options)
 
     def encode_document(
         self,
-        texts: Sequence[str],
+        texts: str | Sequence[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
         show_progress_bar: bool | None = None,
-    ) -> FloatArray:
+        **options: Any,
+    ) -> Any:
         """`encode`, with the folder's "document", "passage" or "corpus" prompt likewise."""
         if prompt is None and prompt_name is None:
             names = ("document", "passage", "corpus")
             prompt_name = next((name for name in names if name in self._layout.prompts), None)
-        return self.encode(texts, prompt_name, prompt, show_progress_bar)
+        return self.encode(texts, prompt_name, prompt, show_progress_bar, **options)
 
     def encode(
         self,
-        texts: Sequence[str],
+        texts: str | Sequence[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
         show_progress_bar: bool | None = None,
-    ) -> FloatArray:
+        *,
+        batch_size: int | None = None,
+        normalize_embeddings: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+    ) -> Any:
         """Embeddings of texts.
 
         Args:
-            texts: N texts.
+            texts: N texts, or one.
             prompt_name: One of `prompts`, put before every text; None for the folder's default.
             prompt: The prompt itself; goes before ``prompt_name``.
             show_progress_bar: None: shown when the logger is at INFO or lower.
+            batch_size: Most texts in one forward pass; None lets the number of tokens decide.
+            normalize_embeddings: Whether to bring embeddings to length 1.
+            convert_to_numpy: Whether to return an array, which is the default.
+            convert_to_tensor: Whether to return a tensor on the model's device.
 
         Returns:
-            ``(N, dimension)`` float32, in the order of ``texts``.
+            ``(N, dimension)`` float32, in the order of ``texts``; ``(dimension,)`` for one text.
+            An array, a tensor, or a list of tensors if both ``convert_to`` are False.
 
         Raises:
-            InputTypeError: ``texts`` is one string.
-            InputError: The model has no prompt of this name.
+            InputTypeError: ``texts`` holds something else than strings.
+            InputError: The model has no prompt of this name, or ``batch_size`` is below 1.
         """
-        if isinstance(texts, str):
-            raise InputTypeError("texts is one string; expected a list of strings.")
+        single = isinstance(texts, str)
+        rows = [texts] if isinstance(texts, str) else list(texts)
+        for index, text in enumerate(rows):
+            if not isinstance(text, str):
+                raise InputTypeError(
+                    f"texts[{index}] is {text!r:.60} ({type(text).__name__}); expected a string."
+                )
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size={batch_size}; expected at least 1, or None.")
         prefix = self._prefix(prompt_name, prompt)
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
         show = bars_wanted(show_progress_bar, logger)
-        with tqdm(total=len(texts), unit="text", desc="Encoding", disable=not show) as bar:
-            for start in range(0, len(texts), BLOCK):
-                part = [prefix + text for text in texts[start : start + BLOCK]]
-                self._encode_block(part, vectors[start : start + BLOCK], bar)
-        return vectors
+        with tqdm(total=len(rows), unit="text", desc="Encoding", disable=not show) as bar:
+            for start in range(0, len(rows), BLOCK):
+                part = [prefix + text for text in rows[start : start + BLOCK]]
+                self._encode_block(part, vectors[start : start + BLOCK], bar, batch_size)
+        if normalize_embeddings:
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        if convert_to_tensor:
+            tensor = torch.from_numpy(vectors).to(self.device)
+            return tensor[0] if single else tensor
+        if convert_to_numpy:
+            return vectors[0] if single else vectors
+        tensors = list(torch.from_numpy(vectors).to(self.device))
+        return tensors[0] if single else tensors
 
     def _prefix(self, prompt_name: str | None, prompt: str | None) -> str:
         if prompt is not None:
@@ -178,12 +222,20 @@ class EmbeddingModel:
             )
         return self._layout.prompts[name]
 
-    def _encode_block(self, texts: list[str], out: FloatArray, bar: tqdm[Any]) -> None:
+    def _encode_block(
+        self, texts: list[str], out: FloatArray, bar: tqdm[Any], batch_size: int | None
+    ) -> None:
         if self._layout.lower_case:
             texts = [text.lower() for text in texts]
+        if self._static is not None:
+            out[:] = self._static.encode(texts)
+            if self._layout.normalize:
+                out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+            bar.update(len(texts))
+            return
         tokenized = self._tokenize.encode(texts, self.max_length)
         budget = default_token_budget(self.device)
-        for index in token_batches(tokenized.lengths, budget):
+        for index in token_batches(tokenized.lengths, budget, batch_size):
             batch = pack(tokenized, index)
             with torch.inference_mode(), precision_context(self.precision, self.device):
                 states = self._states(batch)
@@ -193,6 +245,10 @@ class EmbeddingModel:
                     pooled = torch.nn.functional.normalize(pooled, dim=1)
             out[index] = pooled.cpu().numpy()
             bar.update(len(index))
+
+
+SentenceTransformer = EmbeddingModel
+"""Programs that only encode texts or mine with such a model need to change no name."""
 
 
 def _pool(states: Tensor, lengths: Tensor, modes: Sequence[str]) -> Tensor:
