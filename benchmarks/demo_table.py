@@ -1,7 +1,7 @@
-"""Puts the demo's figures from benchmarks/results/demo.json into README.md, between two markers.
+"""Puts the demo's figures from benchmarks/results/demo.json into the READMEs, between two markers.
 
 .venv/bin/python benchmarks/demo_table.py            # writes
-.venv/bin/python benchmarks/demo_table.py --check    # fails if README.md says something else
+.venv/bin/python benchmarks/demo_table.py --check    # fails if one says something else
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+READMES = (README, ROOT / "README.zh.md", ROOT / "README.vi.md")
 RESULTS = ROOT / "benchmarks" / "results" / "demo.json"
 BEGIN, END = "<!-- demo-table:begin -->", "<!-- demo-table:end -->"
 NOT_MEASURES = ("system", "pairs_per_second")
@@ -75,7 +76,7 @@ def put_between_markers(text: str, table: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"README.md lacks {BEGIN} or {END}.")
+        raise SystemExit(f"The text lacks {BEGIN} or {END}.")
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
@@ -86,12 +87,15 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing")
     given = parser.parse_args()
     results = json.loads(given.results.read_text(encoding="utf-8"))
-    now = README.read_text(encoding="utf-8")
-    wanted = put_between_markers(now, render(results))
-    if given.check and wanted != now:
-        raise SystemExit("README.md does not say what the results say. Run this without --check.")
-    if not given.check:
-        README.write_text(wanted, encoding="utf-8")
+    for readme in READMES:
+        now = readme.read_text(encoding="utf-8")
+        wanted = put_between_markers(now, render(results))
+        if given.check and wanted != now:
+            raise SystemExit(
+                f"{readme.name} does not say what the results say. Run this without --check."
+            )
+        if not given.check:
+            readme.write_text(wanted, encoding="utf-8")
 
 
 if __name__ == "__main__":
