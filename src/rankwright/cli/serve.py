@@ -27,11 +27,24 @@ def serve(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes; each loads the model.")
     ] = 1,
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend",
+            help="auto, torch, onnx or openvino. auto takes an exported model of the folder that "
+            "agrees with float32, else torch.",
+        ),
+    ] = "auto",
     device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, ...; the best there is if left.")
+        str | None, typer.Option("--device", help="For torch: cpu, cuda, ...")
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="auto, float32, bfloat16 or float16.")
+        str,
+        typer.Option(
+            "--precision",
+            help="For torch auto, float32, bfloat16 or float16; for an exported model fp32, bf16 "
+            "or int8.",
+        ),
     ] = "auto",
     name: Annotated[
         str | None, typer.Option("--name", help="Model name in answers; the folder's if left.")
@@ -94,6 +107,7 @@ def serve(
           --api-keys keys.txt --long-documents max
     """
     try:
+        from rankwright.serving.model import ModelChoice
         from rankwright.serving.run import ServeOptions, run
         from rankwright.serving.settings import ServerSettings
     except ModuleNotFoundError as error:
@@ -115,7 +129,7 @@ def serve(
         log_texts=log_queries,
         playground=playground,
     )
-    options = ServeOptions(model, host, port, workers, device=device, precision=precision)
+    options = ServeOptions(ModelChoice(model, backend, device, precision), host, port, workers)
     run(options, settings)
 
 

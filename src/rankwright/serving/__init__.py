@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from rankwright.serving.app import create_app
-from rankwright.serving.model import ServedModel, TorchModel
+from rankwright.serving.model import ExportedModel, ModelChoice, ServedModel, TorchModel, open_model
 from rankwright.serving.settings import ServerSettings
 
-__all__ = ["ServedModel", "ServerSettings", "TorchModel", "create_app"]
+__all__ = [
+    "ExportedModel",
+    "ModelChoice",
+    "ServedModel",
+    "ServerSettings",
+    "TorchModel",
+    "create_app",
+    "open_model",
+]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankwright.engine.tokenize import PairTokenizer, TokenizedPairs
-from rankwright.errors import InputError
+from rankwright.errors import InputError, MissingDependencyError, ModelNotFoundError
 from rankwright.model.contract import choose_prompt
 
-__all__ = ["ServedModel", "TorchModel", "serve_torch", "sigmoid"]
+__all__ = ["ExportedModel", "ModelChoice", "ServedModel", "TorchModel", "open_model", "sigmoid"]
 
 Floats = NDArray[np.float32]
+BACKENDS = ("auto", "torch", "onnx", "openvino")
 
 
 class ServedModel(Protocol):
@@ -80,13 +82,89 @@ class TorchModel:
         return result
 
 
-def serve_torch(
-    name_or_path: str, device: str | None = None, precision: str = "auto"
-) -> TorchModel:
-    """Loads a `CrossEncoder` for serving."""
+class ExportedModel:
+    """A `Reranker`, which needs no torch, behind the server."""
+
+    def __init__(self, reranker: Any) -> None:
+        if reranker.num_labels != 1:
+            raise InputError(
+                f"The server ranks by one score, but this model has {reranker.num_labels} labels."
+            )
+        from rankwright.engine.exported import TOKEN_BUDGET, ExportedOptions
+
+        self._reranker = reranker
+        self._backend = reranker._runtime.backend
+        self.backend = f"{reranker.backend} {reranker.precision}"
+        self.max_length: int = reranker.max_length
+        self.tokenizer: PairTokenizer = reranker._runtime.tokenizer
+        # One batch on each core at a time.
+        self.batch_tokens = TOKEN_BUDGET * self._backend.concurrency
+        self._options = ExportedOptions(pad_id=reranker._runtime.pad_id)
+        name = reranker._runtime.contract.activation
+        self.bounded = name is None or name.name == "Sigmoid"
+
+    def prompt(self) -> str:
+        """What is put before every query."""
+        return choose_prompt(self._reranker.prompts, self._reranker.default_prompt_name)
+
+    def logits(self, pairs: TokenizedPairs) -> Floats:
+        """``(P,)`` raw scores."""
+        from rankwright.engine.exported import score_exported
+
+        return score_exported(self._backend, (pairs,), len(pairs), self._options).reshape(-1)
+
+    def scores(self, logits: Floats) -> Floats:
+        """``(P,)`` scores after the model's activation."""
+        result: Floats = self._reranker.activation_fn(logits[:, None].copy())[:, 0]
+        return result
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What to serve, and how to run it.
+
+    Attributes:
+        model: Folder or hub name.
+        backend: ``"torch"``, ``"onnx"``, ``"openvino"``; ``"auto"`` takes an exported model that
+            was found to agree with float32 if there is one, else torch.
+        device: Where torch runs the model; None for the best there is.
+        precision: Of torch's products: ``"auto"``, ``"float32"``, ``"bfloat16"`` or
+            ``"float16"``; of exported models: ``"fp32"``, ``"bf16"`` or ``"int8"``, and
+            ``"auto"`` for the fastest.
+    """
+
+    model: str
+    backend: str = "auto"
+    device: str | None = None
+    precision: str = "auto"
+
+
+def open_model(choice: ModelChoice) -> ServedModel:
+    """Loads what is to be served.
+
+    Raises:
+        InputError: A backend that is not known, or a model with several labels.
+        ModelNotFoundError, ModelError: No such model, or none that can be used.
+    """
+    if choice.backend not in BACKENDS:
+        raise InputError(
+            f"backend={choice.backend!r} is not known; choose one of {', '.join(BACKENDS)}."
+        )
+    if choice.backend != "torch" and choice.device is None:
+        from rankwright.model.reranker import Reranker
+
+        exported = None if choice.precision == "auto" else choice.precision
+        try:
+            if choice.backend != "auto" or choice.precision == "auto":
+                return ExportedModel(
+                    Reranker(choice.model, backend=choice.backend, precision=exported)
+                )
+        except (ModelNotFoundError, MissingDependencyError):
+            if choice.backend != "auto":
+                raise
     from rankwright.model import CrossEncoder
 
-    return TorchModel(CrossEncoder(name_or_path, device=device, precision=precision))
+    return TorchModel(CrossEncoder(choice.model, device=choice.device, precision=choice.precision))
 
 
 def sigmoid(logits: Sequence[float] | Floats) -> Floats:

@@ -11,7 +11,7 @@ import uvicorn
 
 from rankwright.errors import InputError
 from rankwright.serving.app import create_app
-from rankwright.serving.model import serve_torch
+from rankwright.serving.model import ModelChoice, open_model
 from rankwright.serving.settings import ServerSettings
 
 __all__ = ["ServeOptions", "run", "worker"]
@@ -25,23 +25,17 @@ class ServeOptions:
     """What is served where.
 
     Attributes:
-        model: Folder or hub name.
+        model: The model, and how it is run.
         host: Address to listen on. The default is reached from this machine only.
         port: TCP port.
         workers: Processes; each loads the model.
-        backend: ``"torch"``.
-        device: Where the model runs; None for the best there is.
-        precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         log_level: uvicorn's.
     """
 
-    model: str
+    model: ModelChoice
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 1
-    backend: str = "torch"
-    device: str | None = None
-    precision: str = "auto"
     log_level: str = "info"
 
 
@@ -72,9 +66,10 @@ def run(options: ServeOptions, settings: ServerSettings) -> None:
 def worker() -> Any:
     """The application of one worker process, from what `run` left in the environment."""
     told = json.loads(os.environ[VARIABLE])
-    return _application(ServeOptions(**told["options"]), ServerSettings.from_json(told["settings"]))
+    choice = ModelChoice(**told["options"].pop("model"))
+    options = ServeOptions(choice, **told["options"])
+    return _application(options, ServerSettings.from_json(told["settings"]))
 
 
 def _application(options: ServeOptions, settings: ServerSettings) -> Any:
-    model = serve_torch(options.model, options.device, options.precision)
-    return create_app(model, settings)
+    return create_app(open_model(options.model), settings)
