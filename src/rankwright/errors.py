@@ -23,6 +23,8 @@ names the file, line, column or argument, what was found, what was expected and 
     ├── ModelNotFoundError (FileNotFoundError)
     ├── ScoreError (ArithmeticError)        NaN or infinity where a score should be
     ├── TrainingError (RuntimeError)        training cannot go on, or did not help
+    ├── WorkerError (RuntimeError)          a worker process failed or came to an end
+    ├── ExportError (RuntimeError)          a model cannot be exported, or its export is not as good
     ├── SaveError (OSError)                 nothing was written, or what was there is untouched
     └── MissingDependencyError (ImportError)
 """
@@ -38,6 +40,7 @@ __all__ = [
     "DataNotFoundError",
     "DuplicateIdError",
     "EmptyDataError",
+    "ExportError",
     "FormatError",
     "InputError",
     "InputTypeError",
@@ -52,6 +55,7 @@ __all__ = [
     "UnknownIdError",
     "UnsafeModelError",
     "WeightsError",
+    "WorkerError",
 ]
 
 
@@ -154,6 +158,14 @@ class ScoreError(RankwrightError, ArithmeticError):
 
 class TrainingError(RankwrightError, RuntimeError):
     """Training cannot go on, or its result is not better than what was there before."""
+
+
+class WorkerError(RankwrightError, RuntimeError):
+    """A process that was to score pairs failed, or came to an end before it was told to."""
+
+
+class ExportError(RankwrightError, RuntimeError):
+    """A model that cannot be exported, or whose export does not agree with its weights."""
 
 
 class SaveError(RankwrightError, OSError):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rankwright import CrossEncoder
 from rankwright.engine.ahead import chunks, one_ahead
 from rankwright.engine.token_cache import OVERHEAD, TokenCache
-from rankwright.model import predict
+from rankwright.model import scored
 from tests.tiny import save_tiny
 
 
@@ -129,7 +129,7 @@ def test_scores_do_not_depend_on_pieces(tmp_path, monkeypatch: pytest.MonkeyPatc
     model = CrossEncoder(str(save_tiny(tmp_path / "m")), max_length=12)
     pairs = [(f"query {i % 5}", "word " * (1 + i % 17) + str(i)) for i in range(40)]
     whole = model.score(pairs)
-    monkeypatch.setattr(predict, "chunks", lambda items: chunks(items, 3, 7))
+    monkeypatch.setattr(scored, "chunks", lambda items: chunks(items, 3, 7))
     pieces = model.score(pairs)
     np.testing.assert_allclose(pieces.scores, whole.scores, atol=1e-6)
     np.testing.assert_array_equal(pieces.lengths, whole.lengths)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from rankwright.errors import FormatError, InputError, SaveError
@@ -15,6 +16,8 @@ from rankwright.evaluation.base import (
     main_score,
     prefixed,
 )
+from rankwright.evaluation.scoring import predict_pairs
+from tests.evaluation.stubs import StubModel, hashed
 
 
 class Fixed(BaseEvaluator):
@@ -156,3 +159,69 @@ def test_lazy_exports() -> None:
 
     with pytest.raises(AttributeError, match="Nothing"):
         _ = room.Nothing
+
+
+# --- evaluators of one's own
+
+
+def a_number(model, output_path=None, epoch=-1, steps=-1):
+    return np.float32(0.25)
+
+
+def several(model, output_path, epoch, steps):
+    return {"good": 0.5, "bad": 0.1, "steps": steps}
+
+
+class WithPrimary:
+    primary_metric = "bad"
+    name = "mine"
+
+    def __call__(self, model, output_path=None, epoch=-1, steps=-1):
+        return {"mine_good": 0.5, "mine_bad": 0.125}
+
+
+def test_any_function_or_object_can_be_in_a_sequence() -> None:
+    evaluator = SequentialEvaluator([a_number, several, WithPrimary()], main_score_function=sum)
+    found = evaluator(None, "folder", 1, 7)
+    assert found == {
+        "evaluator_0": 0.25, "good": 0.5, "bad": 0.1, "steps": 7, "mine_good": 0.5,
+        "mine_bad": 0.125, "sequential_score": 0.25 + 0.5 + 0.125,
+    }  # fmt: skip
+    assert type(found["evaluator_0"]) is float
+
+
+@pytest.mark.parametrize("result", [None, "good", [0.5, 0.1]])
+def test_what_is_no_result_is_named(result) -> None:
+    def silent(model, output_path, epoch, steps):
+        return result
+
+    with pytest.raises(InputError, match="evaluator silent returned .*expected a number, or a di"):
+        SequentialEvaluator([silent])(None)
+
+
+# --- a collapsed model is named
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-6])
+@pytest.mark.parametrize("labels", [1, 3])
+def test_flat_scores_are_named(spread: float, labels: int, caplog) -> None:
+    def score(query: str, document: str):
+        value = 0.7 + spread * (hashed(query, document) - 0.5)
+        return value if labels == 1 else [value] * labels
+
+    pairs = [(f"q{i}", "d") for i in range(12)]
+    predict_pairs(StubModel(score, labels), pairs, str, batch_size=4, show_progress_bar=False)
+    assert "all 12 pairs practically the same score" in caplog.text
+    assert "collapsed" in caplog.text
+
+
+@pytest.mark.parametrize(("spread", "pairs"), [(1e-3, 12), (0.0, 9), (1e-12, 0)])
+def test_no_false_alarm_about_flat_scores(spread: float, pairs: int, caplog) -> None:
+    texts = [(f"q{i}", "d") for i in range(pairs)] or [("same", "pair")] * 12
+    model = StubModel(lambda q, d: 0.7 + spread * hashed(q, d))
+    predict_pairs(model, texts, str, batch_size=4, show_progress_bar=False)
+    assert not caplog.records
+    tiny = StubModel(lambda q, d: 1e-9 * hashed(q, d))  # small, yet in an order
+    predict_pairs(tiny, [(f"q{i}", "d") for i in range(12)], str, batch_size=4,
+                  show_progress_bar=False)  # fmt: skip
+    assert not caplog.records

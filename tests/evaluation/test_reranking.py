@@ -380,3 +380,40 @@ def test_bad_arguments() -> None:
         CrossEncoderRerankingEvaluator(samples, corpus={})
     with pytest.raises(InputError, match="num_labels=1"):
         run(samples, StubModel(lambda q, d: [0.0, 1.0]))
+
+
+# --- several cutoffs, recall and precision
+
+
+def test_several_cutoffs_recall_and_precision(tmp_path) -> None:
+    samples = random_samples("missed", seed=4)
+    for sample in samples:
+        sample["positive"] = {text: 1 + i for i, text in enumerate(sample["positive"])}
+    ks = [3, 1, 40]
+    evaluator = CrossEncoderRerankingEvaluator(
+        samples, at_k=ks, recall_at_k=ks, precision_at_k=5, always_rerank_positives=False
+    )
+    found = evaluator(StubModel(hashed), str(tmp_path))
+    assert evaluator.primary_metric == "ndcg@3"
+    assert evaluator.csv_headers[2:] == [
+        "MAP", *(f"MRR@{k}" for k in ks), *(f"NDCG@{k}" for k in ks),
+        *(f"Recall@{k}" for k in ks), "Precision@5",
+    ]  # fmt: skip
+    for key in ("recall@3", "recall@1", "recall@40", "precision@5"):
+        metric, k = key.split("@")[0], int(key.split("@")[1])
+        for start in ("", "base_"):
+            total = 0.0
+            for sample in samples:
+                ranking = list(sample["documents"])
+                if not start and set(ranking) & set(sample["positive"]):
+                    ranking.sort(key=lambda d, q=sample["query"]: -hashed(q, d))
+                hits = sum(document in sample["positive"] for document in ranking[:k])
+                total += hits / (len(sample["positive"]) if metric == "recall" else k)
+            assert found[start + key] == pytest.approx(total / len(samples)), start + key
+    assert found["recall@1"] < found["recall@3"] < found["recall@40"] < 1
+
+
+@pytest.mark.parametrize("cutoffs", [[], [10, 0], [True], ["10"]])
+def test_wrong_cutoffs(cutoffs) -> None:
+    with pytest.raises(InputError, match="cutoff"):
+        CrossEncoderRerankingEvaluator(random_samples("negative"), at_k=cutoffs)

@@ -27,6 +27,7 @@ from rankwright.losses import (
     NoWeightingScheme,
     RankNetLoss,
 )
+from tests.losses import by_hand
 
 MODEL = SimpleNamespace(num_labels=1)
 SIZES = [4, 1, 3, 2]
@@ -40,67 +41,6 @@ def example(seed: int, sizes: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     return scores, labels, torch.tensor(sizes)
 
 
-def list_net_by_hand(scores: Tensor, labels: Tensor, sizes: list[int]) -> float:
-    losses = []
-    for s, y in zip(scores.split(sizes), labels.split(sizes), strict=True):
-        if len(s):
-            top, target = [math.exp(v) for v in s], [math.exp(v) for v in y]
-            losses.append(-sum(
-                t / sum(target) * math.log(e / sum(top)) for t, e in zip(target, top, strict=True)
-            ))  # fmt: skip
-    return sum(losses) / len(losses)
-
-
-def margin_mse_by_hand(scores: Tensor, labels: Tensor, sizes: list[int]) -> float:
-    errors = [
-        (float(s[0] - s[i]) - float(y[0] - y[i])) ** 2
-        for s, y in zip(scores.split(sizes), labels.split(sizes), strict=True)
-        for i in range(1, len(s))
-    ]
-    return sum(errors) / max(len(errors), 1)
-
-
-def discount(rank: int) -> float:
-    return math.log2(1 + rank)
-
-
-def weight(scheme: nn.Module, gains: list[float], i: int, j: int) -> float:
-    a, b, d = i + 1, j + 1, abs(i - j)
-    swap = abs(gains[i] - gains[j]) * abs(1 / discount(a) - 1 / discount(b))
-    bound = 0.0
-    if d:
-        bound = abs(gains[i] - gains[j]) * abs(1 / discount(d) - 1 / discount(d + 1))
-    return {
-        NoWeightingScheme: 1.0,
-        NDCGLoss1Scheme: gains[i] / discount(a),
-        NDCGLoss2Scheme: bound,
-        LambdaRankScheme: swap,
-        NDCGLoss2PPScheme: getattr(scheme, "mu", 0.0) * bound + swap,
-    }[type(scheme)]
-
-
-def lambda_by_hand(
-    scores: Tensor, labels: Tensor, sizes: list[int], scheme: nn.Module, k: int | None, sigma: float
-) -> float:
-    total, count = 0.0, 0
-    for s, y in zip(scores.split(sizes), labels.split(sizes), strict=True):
-        order = sorted(range(len(s)), key=lambda i, s=s: -float(s[i]))
-        s, y = [float(s[i]) for i in order], [float(y[i]) for i in order]
-        ideal = sorted(y, reverse=True)[:k]
-        best = max(sum((2**v - 1) / discount(r + 1) for r, v in enumerate(ideal)), 1e-10)
-        gains = [(2**v - 1) / best for v in y]
-        for i in range(len(s)):
-            for j in range(len(s)):
-                if k is not None and i >= k and j >= k:
-                    continue
-                if y[i] <= y[j] and not isinstance(scheme, NDCGLoss1Scheme):
-                    continue
-                log = math.log2(1 / (1 + math.exp(-sigma * (s[i] - s[j]))))
-                total -= weight(scheme, gains, i, j) * log
-                count += 1
-    return total / max(count, 1)
-
-
 SCHEMES = [
     NoWeightingScheme(), NDCGLoss1Scheme(), NDCGLoss2Scheme(), LambdaRankScheme(),
     NDCGLoss2PPScheme(mu=5.0),
@@ -112,9 +52,9 @@ SCHEMES = [
 def test_list_net_and_margin_mse_equal_loops(sizes: list[int], seed: int) -> None:
     scores, labels, lengths = example(seed, sizes)
     found = ListNetLoss(MODEL)(scores, labels, lengths)
-    assert float(found) == pytest.approx(list_net_by_hand(scores, labels, sizes), rel=1e-9)
+    assert float(found) == pytest.approx(by_hand.list_net(scores, labels, sizes), rel=1e-9)
     found = MarginMSELoss(MODEL)(scores, labels, lengths)
-    assert float(found) == pytest.approx(margin_mse_by_hand(scores, labels, sizes), rel=1e-9)
+    assert float(found) == pytest.approx(by_hand.margin_mse(scores, labels, sizes), rel=1e-9)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda s: type(s).__name__)
@@ -125,7 +65,7 @@ def test_lambda_loss_equals_loops(
 ) -> None:
     scores, labels, lengths = example(seed, sizes)
     found = LambdaLoss(MODEL, scheme, k=k, sigma=sigma)(scores, labels, lengths)
-    expected = lambda_by_hand(scores, labels, sizes, scheme, k, sigma)
+    expected = by_hand.lambda_loss(scores, labels, sizes, scheme, k, sigma)
     assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from rankwright.errors import InputError
 from rankwright.losses import BinaryCrossEntropyLoss, GroupSoftmaxLoss
 from rankwright.losses.base import Loss
+from tests.losses import by_hand
 
 MODEL = SimpleNamespace(num_labels=1)
 SIZES = [4, 1, 3, 2]
@@ -25,35 +25,15 @@ def example(seed: int, sizes: list[int], graded: bool = True) -> tuple[Tensor, T
     return scores, labels, torch.tensor(sizes)
 
 
-def bce_by_hand(scores: Tensor, labels: Tensor, weight: float = 1.0) -> float:
-    total = 0.0
-    for s, y in zip(scores.tolist(), labels.tolist(), strict=True):
-        p = 1 / (1 + math.exp(-s))
-        total -= weight * y * math.log(p) + (1 - y) * math.log(1 - p)
-    return total / len(scores)
-
-
-def group_softmax_by_hand(scores: Tensor, labels: Tensor, sizes: list[int], scale: float) -> float:
-    losses = []
-    for s, y in zip(scores.split(sizes), labels.split(sizes), strict=True):
-        if float(y.sum()) == 0.0:
-            continue
-        exps = [math.exp(scale * v) for v in s.tolist()]
-        logs = [math.log(e / sum(exps)) for e in exps]
-        mass = float(y.sum())
-        losses.append(-sum(t / mass * g for t, g in zip(y.tolist(), logs, strict=True)))
-    return sum(losses) / len(losses) if losses else 0.0
-
-
 @pytest.mark.parametrize("weight", [None, 1.0, 4.0])
 def test_bce_equals_brute_force(weight: float | None) -> None:
     scores, labels, _ = example(0, SIZES)
     labels = labels / 3
     loss = BinaryCrossEntropyLoss(MODEL, pos_weight=weight)
     found = loss(scores, labels)
-    assert float(found) == pytest.approx(bce_by_hand(scores, labels, weight or 1.0), rel=1e-9)
+    assert float(found) == pytest.approx(by_hand.bce(scores, labels, weight or 1.0), rel=1e-9)
     assert float(BinaryCrossEntropyLoss(MODEL, reduction="sum")(scores, labels)) == pytest.approx(
-        bce_by_hand(scores, labels) * len(scores), rel=1e-9
+        by_hand.bce(scores, labels) * len(scores), rel=1e-9
     )
 
 
@@ -61,7 +41,7 @@ def test_bce_takes_a_tensor_as_weight_and_an_activation() -> None:
     scores, labels, _ = example(1, SIZES, graded=False)
     loss = BinaryCrossEntropyLoss(MODEL, nn.Tanh(), pos_weight=torch.tensor(5))
     assert float(loss(scores, labels)) == pytest.approx(
-        bce_by_hand(scores.tanh(), labels, 5.0), rel=1e-9
+        by_hand.bce(scores.tanh(), labels, 5.0), rel=1e-9
     )
     assert loss.get_config_dict() == {
         "activation_fn": "torch.nn.modules.activation.Tanh",
@@ -76,7 +56,7 @@ def test_group_softmax_equals_brute_force(sizes: list[int], seed: int, scale: fl
         return
     scores, labels, lengths = example(seed, sizes)
     found = GroupSoftmaxLoss(MODEL, scale=scale)(scores, labels, lengths)
-    expected = group_softmax_by_hand(scores, labels, sizes, scale)
+    expected = by_hand.group_softmax(scores, labels, sizes, scale)
     assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 

@@ -200,7 +200,7 @@ def test_bad_options(model: CrossEncoder) -> None:
         ({"prompt_name": "x"}, "No prompt is named 'x'"),
         ({"prompt_name": 32}, "must be passed by name"),
         ({"precision": "int3"}, "precision='int3'"),
-        ({"device": ["cpu", "cuda"]}, "one device"),
+        ({"device": ["cpu", "cuda:99"]}, "no cuda:99 here"),
         ({"pool": {}}, "no argument 'pool'"),
         ({"activation_fn": lambda x: x.sum()}, "activation_fn gave"),
     ):

@@ -138,7 +138,7 @@ def test_no_config(folder: Path) -> None:
 def test_kinds_of_model_that_cannot_rerank(folder: Path) -> None:
     config = (folder / "config.json").read_text()
     edit(folder / "config.json", architectures=["Qwen3ForCausalLM"])
-    with pytest.raises(ModelError, match="causal language model"):
+    with pytest.raises(ModelError, match="turned into a causal"):
         CrossEncoder(folder)
     (folder / "config.json").write_text(config)
     edit(folder / "config.json", model_type="nosuchmodel")
@@ -147,12 +147,21 @@ def test_kinds_of_model_that_cannot_rerank(folder: Path) -> None:
     (folder / "config.json").write_text(config)
     write_version_6(folder, "torch.nn.modules.linear.Identity")
     modules = json.loads((folder / "modules.json").read_text())
-    head = "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"
+    head = "sentence_transformers.base.modules.dense.Dense"
     for kind, error in ((head, ModelError), ("my_code.Head", UnsafeModelError)):
         extra = {"idx": 1, "name": "1", "path": "1_Head", "type": kind}
         (folder / "modules.json").write_text(json.dumps([*modules, extra]))
         with pytest.raises(error, match=kind):
             CrossEncoder(folder)
+    kind = "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"
+    extra = {"idx": 1, "name": "1", "path": "1_LogitScore", "type": kind}
+    (folder / "modules.json").write_text(json.dumps([*modules, extra]))
+    with pytest.raises(ConfigError, match="'1_LogitScore', which is not there"):
+        CrossEncoder(folder)
+    (folder / "1_LogitScore").mkdir()
+    edit(folder / "1_LogitScore" / "config.json", true_token_id=1, false_token_id=2)
+    with pytest.raises(ModelError, match="has none"):
+        CrossEncoder(folder)
 
 
 def test_custom_code_needs_trust(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -14,7 +15,11 @@ import torch
 from datasets import IterableDataset
 from transformers import TrainerCallback
 
-from rankwright.training import CrossEncoderTrainer, CrossEncoderTrainingArguments
+from rankwright.training import (
+    CrossEncoderTrainer,
+    CrossEncoderTrainingArguments,
+    find_checkpoint,
+)
 from tests.training.stub import StubEncoder, rows
 
 
@@ -81,6 +86,13 @@ def train(
     trainer.train(resume_from_checkpoint=resume)
     torch.save(model.model.state_dict(), Path(folder) / "final.pt")
     return model
+
+
+def take_up(folder: str, **options: Any) -> None:
+    """Trains from the newest complete checkpoint, or from the start if there is none yet."""
+    logging.disable(logging.WARNING)  # partial checkpoints are expected here
+    torch.set_num_threads(1)
+    train(folder, resume=find_checkpoint(folder) is not None, **options)
 
 
 if __name__ == "__main__":

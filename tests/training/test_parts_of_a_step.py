@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rankwright.engine.batch import PackedBatch
 from rankwright.engine.pack import pack
 from rankwright.engine.tokenize import TokenizedPairs
-from rankwright.losses import BinaryCrossEntropyLoss, GroupSoftmaxLoss, ListNetLoss
+from rankwright.losses import BinaryCrossEntropyLoss, GroupSoftmaxLoss, LambdaLoss
 from rankwright.model import CrossEncoder
 from rankwright.training.chunks import share_out
 from tests.tiny import tiny_model
@@ -71,4 +71,4 @@ def test_pairs_without_groups_are_shared_out_one_by_one() -> None:
 
 def test_a_loss_that_cannot_be_taken_apart_stays_whole() -> None:
     batch = make_batch([3, 3], [1.0, 0.0] * 3, 0)
-    assert share_out(batch, ListNetLoss(MODEL), 1) == [(batch, 1.0)]
+    assert share_out(batch, LambdaLoss(MODEL, k=2), 1) == [(batch, 1.0)]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ import torch
 
 import tests.training.resume_worker as worker
 from rankwright.training import find_checkpoint
+from rankwright.training.checkpoints import problem_with
 from tests.training.resume_worker import train
 
 ROOT = Path(__file__).parents[2]
@@ -112,6 +116,48 @@ def test_a_killed_process_resumes_bit_for_bit(
     run(tmp_path / "parts", resume=True)
     assert_identical(final(tmp_path / "whole"), final(tmp_path / "parts"))
     assert find_checkpoint(tmp_path / "parts") == tmp_path / "parts" / "checkpoint-12"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", [None, 1])
+def test_killed_at_random_moments_again_and_again(tmp_path: Path, keep: int | None) -> None:
+    """Nearly all the time goes into checkpoints, so most kills come while one is written."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.resume_worker"])
+    options = {"save_steps": 1, "save_total_limit": keep, "max_steps": 10}
+    whole = context.Process(target=worker.take_up, args=(str(tmp_path / "whole"),), kwargs=options)
+    whole.start()
+    whole.join(120)
+    assert whole.exitcode == 0
+    folder = tmp_path / "parts"
+    random, killed, partial, newest = Random(keep), 0, 0, 0
+    for attempt in range(40):
+        process = context.Process(target=worker.take_up, args=(str(folder),), kwargs=options)
+        process.start()
+        if attempt < 25:
+            # From the moment that something new is in the folder, somewhere in the next steps.
+            before = snapshot(folder)
+            while process.is_alive() and snapshot(folder) == before:
+                time.sleep(0.002)
+            process.join(random.uniform(0.0, 0.12))
+            process.kill()
+        process.join(120)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        killed += 1
+        partial += any(problem_with(path) for path in folder.glob("checkpoint-*"))
+        found = find_checkpoint(folder)
+        step = 0 if found is None else int(found.name.removeprefix("checkpoint-"))
+        assert step >= newest  # what was complete once is never lost
+        newest = step
+    assert killed >= 3
+    assert partial >= 1
+    assert_identical(final(tmp_path / "whole"), final(folder))
+
+
+def snapshot(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
 def test_killed_in_the_save_with_one_checkpoint_kept(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.utils.data import BatchSampler
 from rankwright.errors import InputError
 from rankwright.training.samplers import (
     BatchSamplers,
+    DefaultBatchSampler,
     LengthGroupedSampler,
     NoDuplicatesSampler,
     SamplerOptions,
@@ -46,38 +46,6 @@ def test_dropping_the_last_batch(count: int) -> None:
     assert len(sampler) == 2
 
 
-def test_no_duplicates_keeps_equal_texts_apart() -> None:
-    queries = [f"q{i % 10}" for i in range(40)]
-    documents = [f"d{i % 13}" for i in range(40)]
-    documents[5] = "q3"  # a text counts in whichever column it stands
-    sampler = NoDuplicatesSampler(pairs(queries, documents), OPTIONS)
-    seen = []
-    for epoch in range(3):
-        sampler.set_epoch(epoch)
-        batches = list(sampler)
-        assert len(batches) <= len(sampler) == 10
-        for batch in batches:
-            texts = [t for i in batch for t in {queries[i], documents[i]}]
-            assert len(set(texts)) == len(texts)
-        rows = [i for batch in batches for i in batch]
-        assert len(set(rows)) == len(rows)
-        seen.append(rows)
-    assert seen[0] != seen[1]
-    assert max(len(rows) for rows in seen) == 40
-
-
-def test_no_duplicates_says_what_it_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    sampler = NoDuplicatesSampler(pairs(["same"] * 8, [f"d{i}" for i in range(8)]), OPTIONS)
-    with caplog.at_level(logging.WARNING):
-        assert [len(b) for b in sampler] == [1, 1]
-    assert "left out 6 of 8 rows in epoch 0" in caplog.text
-
-
-def test_no_duplicates_looks_into_lists() -> None:
-    data = Dataset.from_dict({"q": ["a", "b"], "d": [["x", "y"], ["y", "z"]]})
-    assert all(len(batch) == 1 for batch in NoDuplicatesSampler(data, OPTIONS))
-
-
 def test_batches_of_nearly_equal_length() -> None:
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(1, 500, (403,), generator=generator).tolist()
@@ -102,6 +70,9 @@ def test_strategies_by_name() -> None:
     grouped = build_batch_sampler(data, "batch_sampler", "group_by_length", OPTIONS)
     assert isinstance(grouped, LengthGroupedSampler)
     assert grouped.lengths == [2, 3, 4, 5, 6]
+    for strategy in ("random", "group_by_length"):
+        same = build_batch_sampler(data, "length_grouped", strategy, OPTIONS)
+        assert list(same) == list(grouped)
     apart = build_batch_sampler(data, "no_duplicates_hashed", "random", OPTIONS)
     assert isinstance(apart, NoDuplicatesSampler)
 
@@ -109,12 +80,14 @@ def test_strategies_by_name() -> None:
 @pytest.mark.parametrize(
     ("kind", "strategy", "words"),
     [
-        ("group_by_label", "random", "group_by_label"),
         ("batch_sampler", "batch_rebalance", "batch_rebalance"),
         ("no_duplicates", "group_by_length", "both decide"),
+        ("query_grouped", "sequential", "both decide"),
+        ("length_grouped", "sequential", "both decide"),
+        (ShuffledSampler, "sequential", "both decide"),
     ],
 )
-def test_what_is_not_available_is_refused(kind: str, strategy: str, words: str) -> None:
+def test_what_is_not_available_is_refused(kind: Any, strategy: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         build_batch_sampler(pairs(["a"], ["b"]), kind, strategy, OPTIONS)
 
@@ -133,5 +106,38 @@ def test_a_sampler_of_ones_own() -> None:
     data = pairs(["a", "b"], ["c", "d"])
     sampler = build_batch_sampler(data, Backwards, "random", OPTIONS)
     assert list(sampler) == [[1, 0]]
-    assert sampler.given["seed"] == 3
-    assert set(sampler.given) == {"drop_last", "valid_label_columns", "generator", "seed"}
+    made: Any = sampler.wrapped
+    assert made.given["seed"] == 3
+    assert set(made.given) == {"drop_last", "valid_label_columns", "generator", "seed"}
+    assert made.given["valid_label_columns"] == ["label", "labels", "score", "scores"]
+
+
+def test_a_sampler_of_ones_own_is_seeded_for_every_epoch() -> None:
+    """What it drew in earlier epochs, in this process or not, does not matter."""
+
+    class Drawn(DefaultBatchSampler):
+        def __iter__(self) -> Iterator[list[int]]:
+            order = torch.randperm(len(self.dataset), generator=self.generator).tolist()
+            yield from (order[i : i + self.batch_size] for i in range(0, len(order), 2))
+
+    data = pairs([str(i) for i in range(10)], [f"d{i}" for i in range(10)])
+    sampler: Any = build_batch_sampler(data, Drawn, "random", SamplerOptions(2, seed=3))
+    first = list(sampler)
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert second != first
+    fresh: Any = build_batch_sampler(data, Drawn, "random", SamplerOptions(2, seed=3))
+    fresh.set_epoch(1)
+    assert list(fresh) == second
+    assert fresh.wrapped.epoch == 1
+
+
+def test_the_base_of_ones_own_samplers_shuffles() -> None:
+    data = pairs([str(i) for i in range(10)], [f"d{i}" for i in range(10)])
+    sampler: Any = build_batch_sampler(data, DefaultBatchSampler, "random", OPTIONS)
+    batches = list(sampler)
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    assert len(sampler) == 3
+    assert sorted(i for batch in batches for i in batch) == list(range(10))
+    assert batches == list(ShuffledSampler(10, OPTIONS))

@@ -13,9 +13,17 @@ import typer
 
 from rankwright.errors import RankwrightError
 
-__all__ = ["INTERRUPTED", "MISTAKE", "NOT_BETTER", "explain", "is_usage_error", "report"]
+__all__ = [
+    "DISAGREE",
+    "INTERRUPTED",
+    "MISTAKE",
+    "NOT_BETTER",
+    "explain",
+    "is_usage_error",
+    "report",
+]
 
-FAULT, MISTAKE, NOT_BETTER, INTERRUPTED = 1, 2, 3, 130
+FAULT, MISTAKE, NOT_BETTER, DISAGREE, INTERRUPTED = 1, 2, 3, 4, 130
 
 # Typer carries its own copy of Click in newer releases, so the base is found by inheritance.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]

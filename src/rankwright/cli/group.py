@@ -16,7 +16,18 @@ from rankwright.cli.failures import explain, is_usage_error, report
 
 __all__ = ["COMMANDS", "CommandGroup", "flowed"]
 
-COMMANDS = ("train", "rank", "evaluate", "mine", "init", "demo")
+COMMANDS = (
+    "train",
+    "rank",
+    "evaluate",
+    "mine",
+    "export",
+    "verify",
+    "bench",
+    "serve",
+    "init",
+    "demo",
+)
 """Names of the commands, in the order of the help; each is a module of this package."""
 
 

@@ -44,7 +44,8 @@ def rankwright(
 
     Every command has its own examples: rankwright COMMAND --help. With --json a command prints
     its result, and nothing else, on standard output. Exit codes: 0 done, 1 a fault of Rankwright,
-    2 a mistake in options or data, 3 trained but not better, 130 interrupted.
+    2 a mistake in options or data, 3 trained but not better, 4 scores that disagree,
+    130 interrupted.
     """
 
 

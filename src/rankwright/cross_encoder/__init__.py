@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankwright.model import CrossEncoder, CrossEncoderModelCardData
-    from rankwright.training import CrossEncoderTrainer, CrossEncoderTrainingArguments
+    from rankwright.training import (
+        CrossEncoderDataCollator,
+        CrossEncoderTrainer,
+        CrossEncoderTrainingArguments,
+    )
 
 __all__ = [
     "CrossEncoder",
+    "CrossEncoderDataCollator",
     "CrossEncoderModelCardData",
     "CrossEncoderTrainer",
     "CrossEncoderTrainingArguments",
@@ -25,6 +30,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import rankwright
 
+    if name == "CrossEncoderDataCollator":
+        return rankwright.training.CrossEncoderDataCollator
     return getattr(rankwright, name)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         input_columns,
         label_column,
     )
+    from rankwright.data.examples import InputExample, labelled_pair
     from rankwright.data.hashing import content_hash, file_fingerprint
     from rankwright.data.jsonl import read_jsonl, write_jsonl
     from rankwright.data.load import load_data
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LABEL_COLUMNS",
     "ColumnRoles",
+    "InputExample",
     "Leak",
     "LoadOptions",
     "Qrels",
@@ -51,6 +53,7 @@ __all__ = [
     "find_leaks",
     "input_columns",
     "label_column",
+    "labelled_pair",
     "load_data",
     "normalise_query",
     "ranked",
@@ -58,6 +61,7 @@ __all__ = [
     "read_jsonl",
     "read_qrels",
     "read_run",
+    "resolve_ids",
     "split_queries",
     "write_beir",
     "write_beir_qrels",
@@ -71,10 +75,12 @@ _HOMES = {
     "beir": ("read_beir_qrels",),
     "beir_write": ("write_beir", "write_beir_qrels"),
     "columns": ("LABEL_COLUMNS", "ColumnRoles", "column_roles", "input_columns", "label_column"),
+    "examples": ("InputExample", "labelled_pair"),
     "hashing": ("content_hash", "file_fingerprint"),
     "jsonl": ("read_jsonl", "write_jsonl"),
     "load": ("load_data",),
     "options": ("LoadOptions",),
+    "resolve": ("IdResolver", "resolve_ids"),
     "split": ("Leak", "canonical_split", "find_leaks", "normalise_query", "split_queries"),
     "trec": ("ranked", "read_qrels", "read_run", "write_qrels", "write_run"),
     "types": ("Qrels", "RankingData", "Run"),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-__all__ = ["WeightCache", "linear"]
+__all__ = ["WeightCache", "forget_weights", "linear"]
 
 
 class _Steps:
@@ -29,6 +29,15 @@ class _Steps:
 
 register_optimizer_step_post_hook(_Steps.count)
 
+_caches: weakref.WeakSet[WeightCache] = weakref.WeakSet()
+
+
+def forget_weights() -> None:
+    """Clears every `WeightCache`: for weights that are exchanged for others, or taken away."""
+    _Steps.count()  # for a cache that is being filled right now
+    for cache in list(_caches):
+        cache.clear()
+
 
 class WeightCache:
     """Weights and biases of linear layers, concatenated and cast, kept until they change.
@@ -41,6 +50,7 @@ class WeightCache:
 
     def __init__(self) -> None:
         self._kept: dict[Any, tuple[Any, Tensor, Tensor | None]] = {}
+        _caches.add(self)
 
     def clear(self) -> None:
         """Forgets everything kept."""
@@ -111,7 +121,8 @@ def linear(x: Tensor, layers: tuple[nn.Module, ...], cache: WeightCache) -> Tens
     are, so whatever they do beyond a product happens.
     """
     if not all(_is_plain(layer) for layer in layers) or not _alike(layers):
-        with torch.autocast(x.device.type, dtype=x.dtype, enabled=x.dtype != torch.float32):
+        half = x.dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast(x.device.type, dtype=x.dtype if half else None, enabled=half):
             return torch.cat([layer(x) for layer in layers], dim=-1).to(x.dtype)
     plain: tuple[nn.Linear, ...] = layers  # type: ignore[assignment]
     weight, bias = cache.get(plain, x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from rankwright.engine.batch import PackedBatch
 from rankwright.engine.mode import EvaluationMode
 
-__all__ = ["PaddedForward"]
+__all__ = ["PaddedForward", "padded_rows", "unpadded"]
 
 
 class PaddedForward:
@@ -30,18 +31,32 @@ class PaddedForward:
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
         pad_id = self.model.config.pad_token_id or 0
         features = {
-            "input_ids": _rows(batch.input_ids, mask, pad_id).to(device),
+            "input_ids": padded_rows(batch.input_ids, mask, pad_id).to(device),
             "attention_mask": mask.long().to(device),
         }
         if batch.token_type_ids is not None:
-            features["token_type_ids"] = _rows(batch.token_type_ids, mask, 0).to(device)
+            features["token_type_ids"] = padded_rows(batch.token_type_ids, mask, 0).to(device)
         if training:
             return self.model(**features), mask
         with self._evaluating(self.model):
             return self.model(**features), mask
 
 
-def _rows(flat: Tensor, mask: Tensor, fill: int) -> Tensor:
+def padded_rows(flat: Tensor, mask: Tensor, fill: int) -> Tensor:
+    """Packed values ``(T,)`` in the places of a ``(P, longest)`` mask; ``fill`` in the others."""
     rows = torch.full(mask.shape, fill, dtype=flat.dtype)
     rows[mask] = flat.cpu()
     return rows
+
+
+def unpadded(features: Mapping[str, Tensor]) -> PackedBatch:
+    """The reverse: padded rows, whichever side is padded, to one packed batch.
+
+    Args:
+        features: ``input_ids`` and, unless all rows are full, ``attention_mask``: ``(P, longest)``.
+    """
+    ids = features["input_ids"]
+    mask = features.get("attention_mask")
+    real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.to(ids.device) > 0
+    positions = real.long().cumsum(1) - 1
+    return PackedBatch(ids[real], positions[real], real.sum(1).cpu())

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from rankwright.engine.adapters import adapter_configs, inner_model, padding_reason
 from rankwright.engine.batch import PackedBatch
 from rankwright.engine.encoders import packed_encoder
 from rankwright.engine.families.base import PackedEncoder
 from rankwright.engine.heads import HEADS, Head
+from rankwright.engine.last_token import last_token_scorer
+from rankwright.engine.mode import EvaluationMode
 from rankwright.engine.padded import PaddedForward
 from rankwright.engine.precision import compute_dtype
+from rankwright.engine.two_tokens import TwoTokens
 
 __all__ = ["PackedScorer", "PaddedScorer", "Scorer", "build_scorer"]
+
+logger = logging.getLogger(__name__)
 
 
 class Scorer(Protocol):
@@ -45,6 +53,7 @@ class PackedScorer:
         self.encoder = encoder
         self._head = head
         self._mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
+        self._evaluating = EvaluationMode()
 
     def __call__(self, batch: PackedBatch, *, training: bool | None = None) -> Tensor:
         """See `Scorer`."""
@@ -52,7 +61,10 @@ class PackedScorer:
         device = parameter.device
         training = self.model.training if training is None else training
         dtype = compute_dtype(device, parameter.dtype)
-        with torch.autocast(device.type, enabled=False):
+        # Adapters drop out by the flag of their own modules.
+        by_flag = not training and adapter_configs(self.model)
+        mode = self._evaluating(self.model) if by_flag else contextlib.nullcontext()
+        with mode, torch.autocast(device.type, enabled=False):
             hidden, layout = self.encoder.encode(
                 batch.to(device),
                 dtype=dtype,
@@ -101,12 +113,26 @@ def _segment_means(hidden: Tensor, layout: Any) -> Tensor:
     return torch.cat(means)
 
 
-def build_scorer(model: Any) -> Scorer:
+def build_scorer(model: Any, tokens: TwoTokens | None = None) -> Scorer:
     """Packed execution for the families known here, padded execution for any other.
 
     Args:
-        model: A transformers model with a sequence-classification head.
+        model: A transformers model with a sequence-classification head, with or without
+            adapters, or a ``peft.PeftModel`` around one; or a causal language model.
+        tokens: What a causal language model is scored by.
+
+    Raises:
+        InputError: A causal language model without ``tokens``.
     """
+    reason = padding_reason(model)
+    if reason is not None:
+        logger.warning("This model runs padded, hence more slowly, because %s.", reason)
+    reads_last = last_token_scorer(model, tokens, whole=reason is not None)
+    if reads_last is not None:
+        return reads_last
+    if reason is not None:
+        return PaddedScorer(model)
+    model = inner_model(model)
     head = HEADS.get(model.config.model_type)
     expected = type(model).__name__.endswith("ForSequenceClassification")
     encoder = packed_encoder(model.base_model) if head is not None and expected else None

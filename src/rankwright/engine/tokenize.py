@@ -142,6 +142,34 @@ class PairTokenizer:
                 types.append(segments)
         return TokenizedPairs(input_ids, types, truncated)
 
+    @property
+    def special_tokens(self) -> int:
+        """How many tokens are added to every pair.
+
+        Raises:
+            InputError: This tokenizer follows no fixed template.
+        """
+        if self._template is None:
+            raise InputError("This model's tokenizer does not tell how many tokens it adds.")
+        return self._template.extra
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of every text, special tokens not counted."""
+        if self._template is None:
+            self.special_tokens  # noqa: B018 (raises)
+        known = self._encode_texts(texts)
+        return [len(known[text]) for text in texts]
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """For every token of a text, where it begins and ends, in characters.
+
+        Raises:
+            InputError: This tokenizer does not tell.
+        """
+        if self._backend is None:
+            raise InputError("This model's tokenizer does not tell where its tokens lie in a text.")
+        return list(self._backend.encode(text, add_special_tokens=False).offsets)
+
     def _encode_texts(self, texts: Iterable[str]) -> dict[str, NDArray[np.int32]]:
         return self._cache.get(texts, self._encode_distinct)
 

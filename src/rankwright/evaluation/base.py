@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rankwright.errors import FormatError, InputError, SaveError
+from rankwright.evaluation.shared import is_first_process
 
 __all__ = [
     "BaseEvaluator",
@@ -50,12 +51,14 @@ def append_csv_row(path: str | Path, header: Sequence[str], row: Sequence[Any]) 
     """Adds one row to a CSV file, with the header first if the file is new.
 
     The file is replaced in one go, so that an interrupted run leaves either the old or the new
-    one.
+    one. Of several processes only the first one writes.
 
     Raises:
         FormatError: The file has another header; its rows would not fit under one.
         SaveError: The folder cannot be written to.
     """
+    if not is_first_process():
+        return
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,10 +162,11 @@ def main_score(evaluator: Any, result: float | Mapping[str, float]) -> float:
     evaluator's name in front, else (no ``primary_metric``) its first entry.
 
     Raises:
-        InputError: The primary metric is not in the result, or the result is empty.
+        InputError: The primary metric is not in the result, or the result is empty, or it is
+            neither a number nor a mapping.
     """
     if not isinstance(result, Mapping):
-        return float(result)
+        return _number(evaluator, result)
     primary = getattr(evaluator, "primary_metric", None)
     name = getattr(evaluator, "name", "")
     keys = [primary, f"{name}_{primary}"] if primary is not None else list(result)[:1]
@@ -173,6 +177,17 @@ def main_score(evaluator: Any, result: float | Mapping[str, float]) -> float:
         f"{type(evaluator).__name__} has the primary_metric {primary!r}, which is not among its "
         f"results: {', '.join(result) or 'none'}. Set primary_metric to one of them."
     )
+
+
+def _number(evaluator: Any, result: Any) -> float:
+    try:
+        return float(result)
+    except (TypeError, ValueError):
+        name = getattr(evaluator, "__name__", type(evaluator).__name__)
+        raise InputError(
+            f"The evaluator {name} returned {result!r}; expected a number, or a dict of metric -> "
+            "number."
+        ) from None
 
 
 def _last(scores: Sequence[float]) -> float:
@@ -187,7 +202,8 @@ class SequentialEvaluator(BaseEvaluator):
     ``name``.
 
     Args:
-        evaluators: The evaluators, at least one.
+        evaluators: The evaluators, at least one: objects or functions that are called as
+            ``evaluator(model, output_path, epoch, steps)`` and return a number or a dict.
         main_score_function: Makes one number of the list of their main metrics; takes the last
             unless told otherwise.
 
@@ -197,7 +213,7 @@ class SequentialEvaluator(BaseEvaluator):
 
     def __init__(
         self,
-        evaluators: Iterable[BaseEvaluator],
+        evaluators: Iterable[BaseEvaluator | Callable[..., Any]],
         main_score_function: Callable[[list[float]], float] = _last,
     ) -> None:
         super().__init__()
@@ -215,7 +231,7 @@ class SequentialEvaluator(BaseEvaluator):
         for i, evaluator in enumerate(self.evaluators):
             result = evaluator(model, output_path, epoch, steps)
             scores.append(main_score(evaluator, result))
-            metrics = dict(result) if isinstance(result, Mapping) else {f"evaluator_{i}": result}
+            metrics = dict(result) if isinstance(result, Mapping) else {f"evaluator_{i}": scores[i]}
             for key in metrics.keys() & joined.keys():
                 logger.warning(
                     "Evaluator %d (%s) returns '%s', as an earlier one does; the later value is "

@@ -41,7 +41,8 @@ class CrossEncoderClassificationEvaluator(BaseEvaluator):
     of ``f1``, and ``average_precision``, the main one. The thresholds are fitted to the very pairs
     they are judged on, so accuracy and F1 flatter a little; average precision does not.
     For a model with several labels: ``f1_macro`` (main), ``f1_micro`` and ``f1_weighted`` of the
-    class with the highest score; of equal scores the lowest class is taken.
+    class with the highest score; of equal scores the lowest class is taken. ``f1_micro`` is the
+    accuracy.
 
     Args:
         sentence_pairs: Pairs of texts.
@@ -51,6 +52,8 @@ class CrossEncoderClassificationEvaluator(BaseEvaluator):
         batch_size: Pairs per batch.
         show_progress_bar: None shows one when logging is at INFO or lower.
         write_csv: Whether a call with ``output_path`` adds a row to a CSV file there.
+        **ignored: Other arguments, which programs for Sentence Transformers may pass, have no
+            effect; a warning is logged.
 
     Raises:
         EmptyDataError: There are no pairs.
@@ -69,8 +72,15 @@ class CrossEncoderClassificationEvaluator(BaseEvaluator):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         write_csv: bool = True,
+        **ignored: Any,
     ) -> None:
         super().__init__()
+        if ignored:
+            logger.warning(
+                "%s takes no %s; ignored, as in Sentence Transformers.",
+                type(self).__name__,
+                ", ".join(ignored),
+            )
         self.sentence_pairs = checked_pairs(sentence_pairs, len(labels), "labels")
         self.labels = np.asarray(labels)
         self.name = name
@@ -117,9 +127,13 @@ class CrossEncoderClassificationEvaluator(BaseEvaluator):
         if output_path is not None and self.write_csv:
             path = os.path.join(output_path, self.csv_file)
             append_csv_row(path, self.csv_headers, [epoch, steps, *metrics.values()])
-        named = prefixed(metrics, self.name)
+        named = prefixed(metrics | self._more(scores, labels), self.name)
         self.store_metrics_in_model_card_data(model, named, epoch, steps)
         return named
+
+    def _more(self, scores: _Array, labels: _Array) -> dict[str, float]:
+        """Metrics of a subclass that are not in the CSV file."""
+        return {}
 
     def _checked_labels(self, classes: int) -> _Array:
         known = np.isin(self.labels, np.arange(classes))

@@ -19,7 +19,7 @@ from rankwright.evaluation.measures import evaluate_rankings
 from rankwright.evaluation.samples import RerankingSample, read_samples, samples_from_corpus
 from rankwright.evaluation.scoring import score_pairs
 
-__all__ = ["CrossEncoderRerankingEvaluator", "RerankingResult"]
+__all__ = ["CrossEncoderRerankingEvaluator", "RerankingResult", "card_metrics", "log_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
 
     Args:
         samples: List of samples, or dict whose values are samples.
-        at_k: Cutoff of MRR and NDCG.
+        at_k: Cutoff of MRR and NDCG, or several; the first one is the main metric's.
         always_rerank_positives: With ``documents``: rank all positives, found or not. That gives a
             stronger signal; False gives what the two stages achieve together.
         name: Put in front of the metrics, in the log and in the name of the CSV file.
@@ -78,6 +78,9 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
         ndcg_at_k: Cutoffs of NDCG if not ``at_k``; the first one is the main metric.
         accuracy_at_k: Cutoffs of ``accuracy@k``, the share of queries with a relevant document
             among the first k.
+        recall_at_k: Cutoffs of ``recall@k``, the share of a query's relevant documents that are
+            among the first k.
+        precision_at_k: Cutoffs of ``precision@k``, the share of the first k that is relevant.
         queries: Instead of ``samples``, with ``relevant_docs`` and ``corpus``: query id -> text.
             Every query is then ranked against the whole corpus, which takes
             ``len(queries) * len(corpus)`` pairs.
@@ -94,7 +97,7 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
     def __init__(
         self,
         samples: Iterable[Mapping[str, Any]] | Mapping[Any, Mapping[str, Any]] | None = None,
-        at_k: int = 10,
+        at_k: int | Sequence[int] = 10,
         always_rerank_positives: bool = True,
         name: str = "",
         prompt_name: str | None = None,
@@ -105,6 +108,8 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
         *,
         ndcg_at_k: int | Sequence[int] | None = None,
         accuracy_at_k: int | Sequence[int] | None = None,
+        recall_at_k: int | Sequence[int] | None = None,
+        precision_at_k: int | Sequence[int] | None = None,
         queries: Mapping[str, str] | None = None,
         relevant_docs: Mapping[str, Any] | None = None,
         corpus: Mapping[str, str] | None = None,
@@ -128,15 +133,19 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
         self.show_progress_bar = show_progress_bar
         self.write_csv = write_csv
 
-        mrr, ndcg = _cutoffs(mrr_at_k, (at_k,)), _cutoffs(ndcg_at_k, (at_k,))
-        accuracy = _cutoffs(accuracy_at_k, ())
+        default = _cutoffs(at_k, ())
+        mrr, ndcg = _cutoffs(mrr_at_k, default), _cutoffs(ndcg_at_k, default)
+        if not ndcg:
+            raise InputError("at_k is empty; NDCG needs a cutoff, such as at_k=10.")
         self.at_k = ndcg[0]
         # Metric -> (its label in the log and the CSV file, its name in ir-measures).
         self._metrics = {
             "map": ("MAP", "AP"),
             **{f"mrr@{k}": (f"MRR@{k}", f"RR@{k}") for k in mrr},
             **{f"ndcg@{k}": (f"NDCG@{k}", f"nDCG@{k}") for k in ndcg},
-            **{f"accuracy@{k}": (f"Accuracy@{k}", f"Success@{k}") for k in accuracy},
+            **_at("accuracy", "Success", accuracy_at_k),
+            **_at("recall", "R", recall_at_k),
+            **_at("precision", "P", precision_at_k),
         }
         self.primary_metric = f"{name}_ndcg@{self.at_k}" if name else f"ndcg@{self.at_k}"
         self.csv_file = csv_name("CrossEncoderRerankingEvaluator", name, f"results_@{self.at_k}")
@@ -158,12 +167,7 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
         if output_path is not None and self.write_csv:
             path = os.path.join(output_path, self.csv_file)
             append_csv_row(path, self.csv_headers, [epoch, steps, *values.values()])
-        start = f"{self.name}_" if self.name else ""
-        card: dict[str, Any] = {
-            # With a first stage the card also shows by how much the model changes it.
-            f"{start}{key}": value if base is None else f"{value:.4f} ({value - base[key]:+.4f})"
-            for key, value in values.items()
-        }
+        card = card_metrics(values, base, self.name)
         self.store_metrics_in_model_card_data(model, card, epoch, steps)
         if base is not None:
             values |= {f"base_{key}": value for key, value in base.items()}
@@ -206,6 +210,11 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
             if with_base
             else None,
         )
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Metric, such as ``ndcg@10`` -> what it is called in the log and the CSV file."""
+        return {key: label for key, (label, _) in self._metrics.items()}
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings worth mentioning in a model card."""
@@ -252,12 +261,30 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
             _spread(positives),
             _spread(negatives),
         )
-        width = max(len(label) for label, _ in self._metrics.values()) + 2
-        if base is not None:
-            logger.info("%sBase  -> Reranked", " " * width)
-        for key, (label, _) in self._metrics.items():
-            before = "" if base is None else f"{base[key] * 100:.2f} -> "
-            logger.info("%s%s%.2f", f"{label}:".ljust(width), before, values[key] * 100)
+        log_table(self.labels, values, base)
+
+
+def log_table(
+    labels: Mapping[str, str], values: Mapping[str, float], base: Mapping[str, float] | None
+) -> None:
+    """One line per metric into the log, in per cent, the first stage's value before the model's."""
+    width = max(map(len, labels.values())) + 2
+    if base is not None:
+        logger.info("%sBase  -> Reranked", " " * width)
+    for key, label in labels.items():
+        before = "" if base is None else f"{base[key] * 100:.2f} -> "
+        logger.info("%s%s%.2f", f"{label}:".ljust(width), before, values[key] * 100)
+
+
+def card_metrics(
+    values: Mapping[str, float], base: Mapping[str, float] | None, name: str
+) -> dict[str, Any]:
+    """For a model card: with a first stage it also shows by how much the model changes it."""
+    start = f"{name}_" if name else ""
+    return {
+        f"{start}{key}": value if base is None else f"{value:.4f} ({value - base[key]:+.4f})"
+        for key, value in values.items()
+    }
 
 
 def _pessimistic(
@@ -274,6 +301,12 @@ def _cutoffs(given: int | Sequence[int] | None, default: tuple[int, ...]) -> tup
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise InputError(f"A cutoff is {k!r}; it must be a whole number of 1 or more.")
     return cutoffs or default
+
+
+def _at(metric: str, measure: str, given: int | Sequence[int] | None) -> dict[str, tuple[str, str]]:
+    """Entries of a metric that is only computed where cutoffs are given."""
+    cutoffs = _cutoffs(given, ())
+    return {f"{metric}@{k}": (f"{metric.title()}@{k}", f"{measure}@{k}") for k in cutoffs}
 
 
 def _mean(values: Sequence[float]) -> float:

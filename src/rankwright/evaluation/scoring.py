@@ -1,4 +1,7 @@
-"""All pairs of an evaluation through one ``predict`` call, and a check of what comes back."""
+"""All pairs of an evaluation through one ``predict`` call, and a check of what comes back.
+
+With several processes each one scores a share of the pairs; see `rankwright.evaluation.shared`.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rankwright.errors import InputError, ScoreError
+from rankwright.evaluation.shared import predict_shared
 
-__all__ = ["PairScorer", "predict_pairs", "score_pairs"]
+__all__ = ["FLAT", "PairScorer", "predict_pairs", "score_pairs"]
 
 logger = logging.getLogger(__name__)
+
+FLAT = 1e-5
+"""Scores whose spread is at most this share of the largest one in magnitude count as all equal."""
+
+_ENOUGH_PAIRS = 10
 
 
 class PairScorer(Protocol):
@@ -34,6 +43,9 @@ def predict_pairs(
 ) -> npt.NDArray[Any]:
     """What the model predicts for the pairs, shape (pairs,) or (pairs, labels), all finite.
 
+    A model that scores ten pairs or more practically alike has collapsed, or its activation is
+    saturated; a warning says so.
+
     Args:
         name_pair: Makes words that name a pair in an error, given its number.
 
@@ -49,12 +61,7 @@ def predict_pairs(
     options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": shown}
     if prompt_name is not None:
         options["prompt_name"] = prompt_name
-    scores = np.asarray(model.predict(list(pairs), **options))
-    if scores.ndim not in (1, 2) or len(scores) != len(pairs):
-        raise InputError(
-            f"The model gave scores of shape {scores.shape} for {len(pairs)} pairs; expected "
-            f"({len(pairs)},) or ({len(pairs)}, labels)."
-        )
+    scores = predict_shared(model, list(pairs), options)
     finite = np.isfinite(scores).reshape(len(pairs), -1).all(axis=1)
     if not finite.all():
         first = int(np.argmin(finite))
@@ -63,7 +70,23 @@ def predict_pairs(
             f"of {len(pairs)} pairs have no finite score. Check the weights, or run in a wider "
             "precision (float32)."
         )
+    _warn_if_flat(scores, pairs)
     return scores
+
+
+def _warn_if_flat(scores: npt.NDArray[Any], pairs: Sequence[tuple[str, str]]) -> None:
+    if len(scores) < _ENOUGH_PAIRS or all(pair == pairs[0] for pair in pairs):
+        return
+    rows = scores.reshape(len(scores), -1)
+    largest = float(np.abs(rows).max())
+    if float(np.ptp(rows, axis=0).max()) <= FLAT * largest:
+        logger.warning(
+            "The model gives all %d pairs practically the same score (%s): it has collapsed, was "
+            "not trained, or its activation is saturated. A lower learning rate or a longer "
+            "warm-up helps against collapse, the activation Identity against saturation.",
+            len(scores),
+            rows[0].tolist() if rows.shape[1] > 1 else float(rows[0, 0]),
+        )
 
 
 def score_pairs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -43,8 +44,12 @@ class Loss(nn.Module):
     """How rows become pairs."""
 
     mini_batch_size: int | None = None
-    """Pairs scored at a time; None scores all pairs of a step in one pass. The loss and its
-    gradients are the same, memory is bounded by the mini-batch, and every pair is scored twice."""
+    """Most pairs in one forward pass; None sets no such limit. The loss and its gradients are those
+    of one pass over the whole step, and memory is bounded by the mini-batch.
+
+    Where the loss can be taken apart (`weight_of`), whole groups share a pass, which costs nothing.
+    Groups larger than the mini-batch, and all groups of other losses, are scored twice: once for
+    their scores, once more, part by part and with the same dropout, for the gradients."""
 
     def __init__(self, model: CrossEncoder) -> None:
         super().__init__()
@@ -58,7 +63,9 @@ class Loss(nn.Module):
                 "a loss for several labels, such as CrossEntropyLoss."
             )
 
-    def compute(self, scores: Tensor, labels: Tensor | None, group_sizes: Tensor | None) -> Tensor:
+    def compute(
+        self, scores: Tensor, labels: Tensor | None, group_sizes: Tensor | None
+    ) -> Tensor | Mapping[str, Tensor]:
         """The loss of one batch.
 
         Args:
@@ -67,13 +74,14 @@ class Loss(nn.Module):
             group_sizes: ``(Q,)`` int64 pairs per query, on the CPU; None for lone pairs.
 
         Returns:
-            A scalar.
+            A scalar, or a dict of named scalars: their sum is trained on, and the trainer logs
+            each under its name.
         """
         raise NotImplementedError
 
     def weight_of(
         self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
-    ) -> float | None:
+    ) -> float | Mapping[str, float] | None:
         """How much this batch counts when a larger one is computed in parts.
 
         The loss of the whole must be the weighted mean of its parts' losses, whichever way whole
@@ -86,13 +94,14 @@ class Loss(nn.Module):
             group_sizes: As in `compute`.
 
         Returns:
-            A number of at least 0; None, the default, if the loss cannot be taken apart so.
+            A number of at least 0, or one per component where `compute` returns components;
+            None, the default, if the loss cannot be taken apart so.
         """
         return None
 
     def forward(
         self, scores: Tensor, labels: Tensor | None = None, group_sizes: Tensor | None = None
-    ) -> Tensor:
+    ) -> Tensor | Mapping[str, Tensor]:
         """The same as `compute`."""
         return self.compute(scores, labels, group_sizes)
 
@@ -112,6 +121,46 @@ class Loss(nn.Module):
 def checked_mini_batch_size(value: int | None) -> int | None:
     """``value``; None and numbers below 1, by which programs mean "all pairs", give None."""
     return value if value is not None and value > 0 else None
+
+
+def checked_positive(name: str, value: float) -> float:
+    """``value``, which must be a finite number above 0; else `InputError`."""
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"{name} must be a number above 0, found {value!r}.")
+    return value
+
+
+def taken_reduction(loss: str, kwargs: dict[str, Any], options: str) -> str:
+    """``reduction`` out of ``kwargs``, in which nothing else may be left.
+
+    Args:
+        loss: Name of the loss, for messages.
+        kwargs: Emptied.
+        options: The other options of the loss, for messages.
+
+    Raises:
+        InputError: Unknown options, or a reduction other than "mean" and "sum".
+    """
+    reduction = kwargs.pop("reduction", "mean")
+    if kwargs or reduction not in ("mean", "sum"):
+        given = ", ".join(kwargs) or f"reduction={reduction!r}"
+        raise InputError(
+            f"{loss} does not know the option {given}; it takes {options} and reduction "
+            "('mean' or 'sum')."
+        )
+    return str(reduction)
+
+
+def grouped(loss: Loss, labels: Tensor | None, group_sizes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """``labels`` and ``group_sizes``, neither of which may be None; else `InputError`."""
+    if labels is None or group_sizes is None:
+        raise InputError(f"{type(loss).__name__} needs labels and group sizes.")
+    return labels, group_sizes
+
+
+def activation_of(activation: nn.Module | None) -> nn.Module:
+    """``activation``; what leaves scores as they are if None."""
+    return nn.Identity() if activation is None else activation
 
 
 def function_name(activation: nn.Module) -> str:

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwright.errors import InputError
-from rankwright.losses.base import Loss, function_name
+from rankwright.losses.base import (
+    Loss,
+    activation_of,
+    checked_mini_batch_size,
+    function_name,
+    taken_reduction,
+)
 from rankwright.losses.pairs import LabelRule, PairBuilder
 from rankwright.losses.segments import as_real
 
@@ -47,6 +53,7 @@ class BinaryCrossEntropyLoss(Loss):
             the default leaves scores as they are.
         pos_weight: How much a relevant pair counts beside an irrelevant one. The number of
             negatives per positive is a good value.
+        mini_batch_size: Pairs scored at a time, see `Loss.mini_batch_size`.
         **kwargs: ``reduction="sum"`` adds up instead of averaging; anything else of
             `torch.nn.BCEWithLogitsLoss` is refused.
 
@@ -60,17 +67,15 @@ class BinaryCrossEntropyLoss(Loss):
         model: CrossEncoder,
         activation_fn: nn.Module | None = None,
         pos_weight: Tensor | float | None = None,
+        mini_batch_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model)
-        self.activation_fn = nn.Identity() if activation_fn is None else activation_fn
-        self.reduction = kwargs.pop("reduction", "mean")
-        if kwargs or self.reduction not in ("mean", "sum"):
-            given = ", ".join(kwargs) or f"reduction={self.reduction!r}"
-            raise InputError(
-                f"BinaryCrossEntropyLoss does not know the option {given}; it takes "
-                "activation_fn, pos_weight and reduction ('mean' or 'sum')."
-            )
+        self.activation_fn = activation_of(activation_fn)
+        self.mini_batch_size = checked_mini_batch_size(mini_batch_size)
+        self.reduction = taken_reduction(
+            type(self).__name__, kwargs, "activation_fn, pos_weight, mini_batch_size"
+        )
         self.pos_weight: Tensor | None
         weight = None if pos_weight is None else torch.as_tensor(pos_weight, dtype=torch.float32)
         if weight is not None and (weight.numel() != 1 or not bool(weight > 0)):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from rankwright.errors import InputError
-from rankwright.losses.base import Loss, function_name
+from rankwright.losses.base import (
+    Loss,
+    activation_of,
+    checked_mini_batch_size,
+    checked_positive,
+    function_name,
+    grouped,
+)
 from rankwright.losses.pairs import LabelRule, PairBuilder
 from rankwright.losses.segments import as_real, segment_log_softmax, segment_sum
 
@@ -61,6 +66,7 @@ class GroupSoftmaxLoss(Loss):
         model: A model with one label.
         activation_fn: Applied to the scores first; by default they stay as they are.
         scale: Scores are multiplied by this first (the inverse of a temperature).
+        mini_batch_size: Pairs scored at a time, see `Loss.mini_batch_size`.
 
     Raises:
         InputError: ``scale`` not above 0, or a model with several labels.
@@ -76,21 +82,23 @@ class GroupSoftmaxLoss(Loss):
 }"""  # noqa: E501
 
     def __init__(
-        self, model: CrossEncoder, activation_fn: nn.Module | None = None, scale: float = 1.0
+        self,
+        model: CrossEncoder,
+        activation_fn: nn.Module | None = None,
+        scale: float = 1.0,
+        mini_batch_size: int | None = None,
     ) -> None:
         super().__init__(model)
-        if not (math.isfinite(scale) and scale > 0):
-            raise InputError(f"scale must be a number above 0, found {scale!r}.")
-        self.activation_fn = nn.Identity() if activation_fn is None else activation_fn
-        self.scale = scale
+        self.activation_fn = activation_of(activation_fn)
+        self.scale = checked_positive("scale", scale)
+        self.mini_batch_size = checked_mini_batch_size(mini_batch_size)
         self.pairs = PairBuilder(
             type(self).__name__, ("tuples", "lists"), LabelRule(low=0.0), first_is_positive=True
         )
 
     def compute(self, scores: Tensor, labels: Tensor | None, group_sizes: Tensor | None) -> Tensor:
         """Mean over the groups that have a positive label. See `Loss.compute`."""
-        if labels is None or group_sizes is None:
-            raise InputError("GroupSoftmaxLoss needs labels and group sizes.")
+        labels, group_sizes = grouped(self, labels, group_sizes)
         return group_softmax(as_real(self.activation_fn(scores)) * self.scale, labels, group_sizes)
 
     def weight_of(

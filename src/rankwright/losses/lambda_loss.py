@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwright.errors import InputError
-from rankwright.losses.base import Loss, checked_mini_batch_size, function_name
+from rankwright.losses.base import (
+    Loss,
+    activation_of,
+    checked_mini_batch_size,
+    function_name,
+    grouped,
+)
 from rankwright.losses.pairs import LabelRule, PairBuilder
 from rankwright.losses.segments import as_real, pad_to_matrix
 from rankwright.losses.weighting import NDCGLoss1Scheme, NDCGLoss2PPScheme, NoWeightingScheme
@@ -20,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LambdaLoss", "RankNetLoss"]
 
+_DEFAULT_SCHEME = NDCGLoss2PPScheme()
+_MOST_GRADE = 64.0
+"""Gains of labels above this are scaled down together, so that they stay finite."""
+
 _LOGS = {"binary": 1.0 / math.log(2.0), "natural": 1.0}
 
 
@@ -28,7 +38,8 @@ class LambdaLoss(Loss):
 
     For every two documents of a query of which the first has the higher label:
     ``-w · log σ(sigma · (s_first - s_second))``, averaged over all such pairs of the batch. The
-    weights ``w`` come from gains ``2^y - 1`` and from the ranks the present scores give.
+    weights ``w`` come from gains ``2^y - 1`` and from the ranks the present scores give; documents
+    of equal score rank in the order of the input. Labels below 0 have no gain.
 
     =========================  ===============================  =====================
     columns                    labels                           model
@@ -39,7 +50,8 @@ class LambdaLoss(Loss):
 
     Args:
         model: A model with one label.
-        weighting_scheme: How pairs are weighted; ``NDCGLoss2PPScheme()`` if None.
+        weighting_scheme: How pairs are weighted; by default `NDCGLoss2PPScheme`. None weights
+            all alike, as `NoWeightingScheme` does.
         k: Only pairs with a document among the first k count, and NDCG is taken at k; None for
             the whole list.
         sigma: Steepness of the sigmoid.
@@ -64,7 +76,7 @@ class LambdaLoss(Loss):
     def __init__(
         self,
         model: CrossEncoder,
-        weighting_scheme: nn.Module | None = None,
+        weighting_scheme: nn.Module | None = _DEFAULT_SCHEME,
         k: int | None = None,
         sigma: float = 1.0,
         eps: float = 1e-10,
@@ -80,18 +92,17 @@ class LambdaLoss(Loss):
         if k is not None and k < 1:
             raise InputError(f"k must be at least 1, or None for whole lists; found {k!r}.")
         self.weighting_scheme = (
-            NDCGLoss2PPScheme() if weighting_scheme is None else weighting_scheme
+            NoWeightingScheme() if weighting_scheme is None else weighting_scheme
         )
         self.k, self.sigma, self.eps = k, sigma, eps
         self.reduction_log = reduction_log
-        self.activation_fn = nn.Identity() if activation_fn is None else activation_fn
+        self.activation_fn = activation_of(activation_fn)
         self.mini_batch_size = checked_mini_batch_size(mini_batch_size)
         self.pairs = PairBuilder(type(self).__name__, ("lists", "tuples"), LabelRule())
 
     def compute(self, scores: Tensor, labels: Tensor | None, group_sizes: Tensor | None) -> Tensor:
         """Mean over all pairs that count; 0 if there are none. See `Loss.compute`."""
-        if labels is None or group_sizes is None:
-            raise InputError(f"{type(self).__name__} needs labels and group sizes.")
+        labels, group_sizes = grouped(self, labels, group_sizes)
         flat = as_real(self.activation_fn(scores))
         lowest = torch.finfo(flat.dtype).min
         matrix, real = pad_to_matrix(flat, group_sizes)
@@ -104,8 +115,12 @@ class LambdaLoss(Loss):
         ideal = targets.masked_fill(~real, lowest).sort(1, descending=True).values.clamp(min=0.0)
         ranks = torch.arange(1, matrix.shape[1] + 1, device=flat.device, dtype=flat.dtype)
         discount = torch.log2(1.0 + ranks)[None]
-        best = ((2.0**ideal - 1.0) / discount)[:, : self.k].sum(1, keepdim=True)
-        gain = (2.0 ** targets.clamp(min=0.0) - 1.0) / best.clamp(min=self.eps)
+        # Numerator and denominator by the same power of two, so that the quotient is unchanged.
+        excess = (ideal[:, :1] - _MOST_GRADE).clamp(min=0.0)
+        least = 2.0**-excess
+        best = ((2.0 ** (ideal - excess) - least) / discount)[:, : self.k].sum(1, keepdim=True)
+        gain = 2.0 ** (targets.clamp(min=0.0) - excess) - least
+        gain = gain / best.clamp(min=self.eps)
 
         weights = self.weighting_scheme(gain, discount, targets)
         differences = matrix[:, :, None] - matrix[:, None, :]
@@ -113,6 +128,23 @@ class LambdaLoss(Loss):
         counts = self._counting(targets, real, discount.shape[1])
         total: Tensor = -losses.masked_fill(~counts, 0.0).sum()
         return total / counts.sum().clamp(min=1)
+
+    def weight_of(
+        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
+    ) -> float | None:
+        """The number of pairs that count. See `Loss.weight_of`.
+
+        None with ``k``, where the scores decide which pairs those are.
+        """
+        if labels is None or group_sizes is None:
+            return None
+        if isinstance(self.weighting_scheme, NDCGLoss1Scheme):
+            outside = (group_sizes - (self.k or pairs)).clamp(min=0)
+            return float((group_sizes.square() - outside.square()).sum())
+        if self.k is not None:
+            return None
+        targets, real = pad_to_matrix(as_real(labels), group_sizes)
+        return float(self._counting(targets, real, targets.shape[1]).sum())
 
     def _counting(self, targets: Tensor, real: Tensor, width: int) -> Tensor:
         """``(Q, L, L)`` which pairs count."""

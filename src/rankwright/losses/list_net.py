@@ -6,10 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from rankwright.errors import InputError
-from rankwright.losses.base import Loss, checked_mini_batch_size, function_name
+from rankwright.losses.base import (
+    Loss,
+    activation_of,
+    checked_mini_batch_size,
+    function_name,
+    grouped,
+)
 from rankwright.losses.pairs import LabelRule, PairBuilder
-from rankwright.losses.segments import as_real, segment_log_softmax, segment_sum
+from rankwright.losses.segments import (
+    as_real,
+    groups_with_values,
+    mean_over_groups,
+    segment_log_softmax,
+    segment_sum,
+)
 
 if TYPE_CHECKING:
     from rankwright.model import CrossEncoder
@@ -28,7 +39,7 @@ def list_net(scores: Tensor, labels: Tensor, group_sizes: Tensor) -> Tensor:
     scores = as_real(scores)
     target = segment_log_softmax(labels.to(scores), group_sizes).exp()
     per_group = -segment_sum(target * segment_log_softmax(scores, group_sizes), group_sizes)
-    return per_group.sum() / (group_sizes > 0).sum().clamp(min=1).to(per_group.device)
+    return mean_over_groups(per_group, group_sizes)
 
 
 class ListNetLoss(Loss):
@@ -66,15 +77,20 @@ class ListNetLoss(Loss):
         mini_batch_size: int | None = None,
     ) -> None:
         super().__init__(model)
-        self.activation_fn = nn.Identity() if activation_fn is None else activation_fn
+        self.activation_fn = activation_of(activation_fn)
         self.mini_batch_size = checked_mini_batch_size(mini_batch_size)
         self.pairs = PairBuilder(type(self).__name__, ("lists", "tuples"), LabelRule())
 
     def compute(self, scores: Tensor, labels: Tensor | None, group_sizes: Tensor | None) -> Tensor:
         """Mean over the groups. See `Loss.compute`."""
-        if labels is None or group_sizes is None:
-            raise InputError("ListNetLoss needs labels and group sizes.")
+        labels, group_sizes = grouped(self, labels, group_sizes)
         return list_net(self.activation_fn(scores), labels, group_sizes)
+
+    def weight_of(
+        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
+    ) -> float | None:
+        """The number of groups that have documents. See `Loss.weight_of`."""
+        return None if group_sizes is None else groups_with_values(group_sizes)
 
     def get_config_dict(self) -> dict[str, Any]:
         """Activation and mini-batch size."""

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from rankwright.errors import InputError
-from rankwright.losses.base import Loss, function_name
+from rankwright.losses.base import (
+    Loss,
+    activation_of,
+    checked_mini_batch_size,
+    function_name,
+    grouped,
+    taken_reduction,
+)
 from rankwright.losses.pairs import LabelRule, PairBuilder
 from rankwright.losses.segments import as_real, pad_to_matrix
 
@@ -17,19 +23,23 @@ if TYPE_CHECKING:
 __all__ = ["MarginMSELoss", "margin_mse"]
 
 
-def margin_mse(scores: Tensor, labels: Tensor, group_sizes: Tensor) -> Tensor:
+def margin_mse(
+    scores: Tensor, labels: Tensor, group_sizes: Tensor, reduction: str = "mean"
+) -> Tensor:
     """``((s_0 - s_i) - (y_0 - y_i))²`` averaged over all documents i after the first of a group.
 
     Args:
         scores: ``(P,)`` scores; the first of each group is the positive.
         labels: ``(P,)`` the teacher's scores.
         group_sizes: ``(Q,)`` int64, pairs per group.
+        reduction: ``"mean"`` over the negatives (0 if there are none), or ``"sum"``.
     """
     scores = as_real(scores)
     error, real = pad_to_matrix(scores - labels.to(scores), group_sizes)
     squares = (error[:, :1] - error[:, 1:]).square()
     negatives = real[:, 1:]
-    return squares.masked_fill(~negatives, 0.0).sum() / negatives.sum().clamp(min=1)
+    total = squares.masked_fill(~negatives, 0.0).sum()
+    return total / negatives.sum().clamp(min=1) if reduction == "mean" else total
 
 
 class MarginMSELoss(Loss):
@@ -47,9 +57,11 @@ class MarginMSELoss(Loss):
     Args:
         model: A model with one label.
         activation_fn: Applied to the scores first; by default they stay as they are.
+        mini_batch_size: Pairs scored at a time, see `Loss.mini_batch_size`.
+        **kwargs: ``reduction="sum"`` adds up instead of averaging.
 
     Raises:
-        InputError: A model with several labels.
+        InputError: Unknown options, or a model with several labels.
     """
 
     citation = """@misc{hofstaetter2021improving,
@@ -60,18 +72,35 @@ class MarginMSELoss(Loss):
     archivePrefix = {arXiv}
 }"""  # noqa: E501
 
-    def __init__(self, model: CrossEncoder, activation_fn: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        model: CrossEncoder,
+        activation_fn: nn.Module | None = None,
+        mini_batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model)
-        self.activation_fn = nn.Identity() if activation_fn is None else activation_fn
+        self.activation_fn = activation_of(activation_fn)
+        self.mini_batch_size = checked_mini_batch_size(mini_batch_size)
+        self.reduction = taken_reduction(
+            type(self).__name__, kwargs, "activation_fn, mini_batch_size"
+        )
         self.pairs = PairBuilder(
             type(self).__name__, ("tuples", "lists"), LabelRule(), margins=True
         )
 
     def compute(self, scores: Tensor, labels: Tensor | None, group_sizes: Tensor | None) -> Tensor:
         """Mean over all negatives of the batch. See `Loss.compute`."""
-        if labels is None or group_sizes is None:
-            raise InputError("MarginMSELoss needs labels and group sizes.")
-        return margin_mse(self.activation_fn(scores), labels, group_sizes)
+        labels, group_sizes = grouped(self, labels, group_sizes)
+        return margin_mse(self.activation_fn(scores), labels, group_sizes, self.reduction)
+
+    def weight_of(
+        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
+    ) -> float | None:
+        """The number of negatives. See `Loss.weight_of`."""
+        if group_sizes is None or self.reduction != "mean":
+            return None
+        return float((group_sizes - 1).clamp(min=0).sum())
 
     def get_config_dict(self) -> dict[str, Any]:
         """Activation."""

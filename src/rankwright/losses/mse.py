@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwright.errors import InputError
-from rankwright.losses.base import Loss, function_name
+from rankwright.losses.base import (
+    Loss,
+    activation_of,
+    checked_mini_batch_size,
+    function_name,
+    taken_reduction,
+)
 from rankwright.losses.pairs import LabelRule, PairBuilder
 from rankwright.losses.segments import as_real
 
@@ -33,6 +39,7 @@ class MSELoss(Loss):
         model: A model with one label.
         activation_fn: Applied to the scores before they are compared. With teachers' logits the
             default, none, is right; with probabilities pass `torch.nn.Sigmoid`.
+        mini_batch_size: Pairs scored at a time, see `Loss.mini_batch_size`.
         **kwargs: ``reduction="sum"`` adds up instead of averaging.
 
     Raises:
@@ -48,17 +55,18 @@ class MSELoss(Loss):
 }"""  # noqa: E501
 
     def __init__(
-        self, model: CrossEncoder, activation_fn: nn.Module | None = None, **kwargs: Any
+        self,
+        model: CrossEncoder,
+        activation_fn: nn.Module | None = None,
+        mini_batch_size: int | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(model)
-        self.activation_fn = nn.Identity() if activation_fn is None else activation_fn
-        self.reduction = kwargs.pop("reduction", "mean")
-        if kwargs or self.reduction not in ("mean", "sum"):
-            given = ", ".join(kwargs) or f"reduction={self.reduction!r}"
-            raise InputError(
-                f"MSELoss does not know the option {given}; it takes activation_fn and reduction "
-                "('mean' or 'sum')."
-            )
+        self.activation_fn = activation_of(activation_fn)
+        self.mini_batch_size = checked_mini_batch_size(mini_batch_size)
+        self.reduction = taken_reduction(
+            type(self).__name__, kwargs, "activation_fn, mini_batch_size"
+        )
         self.pairs = PairBuilder(type(self).__name__, ("pairs", "lists", "tuples"), LabelRule())
 
     def compute(self, scores: Tensor, labels: Tensor | None, group_sizes: Tensor | None) -> Tensor:
@@ -67,6 +75,12 @@ class MSELoss(Loss):
             raise InputError("MSELoss needs labels, one per score.")
         scores = as_real(self.activation_fn(scores))
         return F.mse_loss(scores, labels.to(scores), reduction=self.reduction)
+
+    def weight_of(
+        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
+    ) -> float | None:
+        """The number of pairs. See `Loss.weight_of`."""
+        return float(pairs) if self.reduction == "mean" else None
 
     def get_config_dict(self) -> dict[str, Any]:
         """Activation."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from rankwright.errors import InputError
-from rankwright.losses.base import Loss, checked_mini_batch_size, function_name
+from rankwright.losses.base import (
+    Loss,
+    activation_of,
+    checked_mini_batch_size,
+    checked_positive,
+    function_name,
+    grouped,
+)
 from rankwright.losses.group_softmax import group_softmax
 from rankwright.losses.in_batch import InBatchPairBuilder
 from rankwright.losses.pairs import LabelRule
-from rankwright.losses.segments import as_real
+from rankwright.losses.segments import as_real, segment_sum
 
 if TYPE_CHECKING:
     from rankwright.model import CrossEncoder
+
+_SIGMOID = nn.Sigmoid()
 
 __all__ = ["CachedMultipleNegativesRankingLoss", "MultipleNegativesRankingLoss"]
 
@@ -38,8 +46,8 @@ class MultipleNegativesRankingLoss(Loss):
         model: A model with one label.
         num_negatives: Negatives drawn per row, beside those the row has; None for all others.
         scale: Scores are multiplied by this after ``activation_fn``.
-        activation_fn: Applied to the scores first; a sigmoid if None, which with ``scale`` bounds
-            how far apart two documents can be pushed.
+        activation_fn: Applied to the scores first; by default a sigmoid, which with ``scale``
+            bounds how far apart two documents can be pushed. None leaves scores as they are.
         seed: For drawing negatives.
 
     Raises:
@@ -60,16 +68,14 @@ class MultipleNegativesRankingLoss(Loss):
         model: CrossEncoder,
         num_negatives: int | None = 4,
         scale: float = 10.0,
-        activation_fn: nn.Module | None = None,
+        activation_fn: nn.Module | None = _SIGMOID,
         seed: int = 0,
     ) -> None:
         super().__init__(model)
         if num_negatives is not None and num_negatives < 0:
             raise InputError(f"num_negatives must be at least 0, or None; found {num_negatives!r}.")
-        if not (math.isfinite(scale) and scale > 0):
-            raise InputError(f"scale must be a number above 0, found {scale!r}.")
-        self.num_negatives, self.scale = num_negatives, scale
-        self.activation_fn = nn.Sigmoid() if activation_fn is None else activation_fn
+        self.num_negatives, self.scale = num_negatives, checked_positive("scale", scale)
+        self.activation_fn = activation_of(activation_fn)
         self.pairs = InBatchPairBuilder(
             type(self).__name__,
             ("pairs", "tuples"),
@@ -80,10 +86,17 @@ class MultipleNegativesRankingLoss(Loss):
 
     def compute(self, scores: Tensor, labels: Tensor | None, group_sizes: Tensor | None) -> Tensor:
         """Mean over the rows. See `Loss.compute`."""
-        if labels is None or group_sizes is None:
-            raise InputError(f"{type(self).__name__} needs labels and group sizes.")
+        labels, group_sizes = grouped(self, labels, group_sizes)
         scaled = self.activation_fn(as_real(scores)) * self.scale
         return group_softmax(scaled, labels, group_sizes)
+
+    def weight_of(
+        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
+    ) -> float | None:
+        """The number of rows. See `Loss.weight_of`."""
+        if labels is None or group_sizes is None:
+            return None
+        return float((segment_sum(labels, group_sizes) > 0).sum())
 
     def get_config_dict(self) -> dict[str, Any]:
         """All settings."""
@@ -120,7 +133,7 @@ class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
         model: CrossEncoder,
         num_negatives: int | None = 4,
         scale: float = 10.0,
-        activation_fn: nn.Module | None = None,
+        activation_fn: nn.Module | None = _SIGMOID,
         mini_batch_size: int = 32,
         show_progress_bar: bool = False,
         seed: int = 0,

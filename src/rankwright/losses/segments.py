@@ -13,6 +13,8 @@ from torch import Tensor
 __all__ = [
     "as_real",
     "from_matrix",
+    "groups_with_values",
+    "mean_over_groups",
     "pad_to_matrix",
     "segment_ids",
     "segment_log_softmax",
@@ -65,6 +67,16 @@ def from_matrix(matrix: Tensor, sizes: Tensor) -> Tensor:
     """The reverse of `pad_to_matrix`: ``(P,)``."""
     cells, _ = _cells(sizes, matrix.device)
     return matrix.reshape(-1)[cells]
+
+
+def groups_with_values(sizes: Tensor) -> float:
+    """How many groups are not empty."""
+    return float((sizes > 0).sum())
+
+
+def mean_over_groups(per_group: Tensor, sizes: Tensor) -> Tensor:
+    """The mean of ``(Q,)`` values, 0 for empty groups, over those that are not; 0 without any."""
+    return per_group.sum() / max(groups_with_values(sizes), 1.0)
 
 
 def segment_sum(values: Tensor, sizes: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankwright.mining.bm25 import BM25
     from rankwright.mining.dense import DenseRetriever
-    from rankwright.mining.encoder import EmbeddingModel
+    from rankwright.mining.encoder import EmbeddingModel, SentenceTransformer
     from rankwright.mining.encoding import Encoder
     from rankwright.mining.first_stage import FirstStage, retrieve, score_positives
     from rankwright.mining.from_run import mine
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         select_negatives,
     )
     from rankwright.mining.options import MiningOptions
+    from rankwright.mining.teacher import TeacherOptions, score_with_teacher
 
 __all__ = [
     "BM25",
@@ -35,10 +36,13 @@ __all__ = [
     "MiningOptions",
     "Positives",
     "Selection",
+    "SentenceTransformer",
+    "TeacherOptions",
     "mine",
     "mine_hard_negatives",
     "retrieve",
     "score_positives",
+    "score_with_teacher",
     "select_negatives",
 ]
 
@@ -52,10 +56,13 @@ _HOMES = {
     "MiningOptions": "options",
     "Positives": "negatives",
     "Selection": "negatives",
+    "SentenceTransformer": "encoder",
+    "TeacherOptions": "teacher",
     "mine": "from_run",
     "mine_hard_negatives": "hard_negatives",
     "retrieve": "first_stage",
     "score_positives": "first_stage",
+    "score_with_teacher": "teacher",
     "select_negatives": "negatives",
 }
 

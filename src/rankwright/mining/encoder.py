@@ -46,7 +46,7 @@ class EmbeddingModel:
     Reads folders with modules.json (Transformer and Pooling, or StaticEmbedding, perhaps with
     Normalize) and plain transformers folders (mean pooling). Weights are safetensors only and no
     code of the folder is run. Embeddings agree with those of Sentence Transformers up to
-    rounding. `rankwright.SentenceTransformer` is the same class.
+    rounding. `rankwright.SentenceTransformer` is the same by another name.
 
     >>> model = EmbeddingModel("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
     >>> model.encode(["a text", "another"]).shape  # doctest: +SKIP
@@ -247,8 +247,8 @@ class EmbeddingModel:
             bar.update(len(index))
 
 
-SentenceTransformer = EmbeddingModel
-"""Programs that only encode texts or mine with such a model need to change no name."""
+class SentenceTransformer(EmbeddingModel):
+    """`EmbeddingModel` under the name that programs for Sentence Transformers use."""
 
 
 def _pool(states: Tensor, lengths: Tensor, modes: Sequence[str]) -> Tensor:

@@ -10,16 +10,26 @@ if TYPE_CHECKING:
     from rankwright.model.contract import ActivationSpec, ScoringContract
     from rankwright.model.cross_encoder import CrossEncoder
     from rankwright.model.layouts import LoadedLayout, read_layout
-    from rankwright.model.predict import ScoredPairs
+    from rankwright.model.legacy import batch_to_device
+    from rankwright.model.logging_handler import LoggingHandler
+    from rankwright.model.logit_score import LogitScore
+    from rankwright.model.pool import WorkerPool
+    from rankwright.model.reranker import Reranker
+    from rankwright.model.scored import ScoredPairs
 
 __all__ = [
     "ActivationSpec",
     "CrossEncoder",
     "CrossEncoderModelCardData",
     "LoadedLayout",
+    "LoggingHandler",
+    "LogitScore",
     "MetricRow",
+    "Reranker",
     "ScoredPairs",
     "ScoringContract",
+    "WorkerPool",
+    "batch_to_device",
     "read_layout",
 ]
 
@@ -28,9 +38,14 @@ _WHERE = {
     "CrossEncoder": "cross_encoder",
     "CrossEncoderModelCardData": "card.data",
     "LoadedLayout": "layouts",
+    "LoggingHandler": "logging_handler",
+    "LogitScore": "logit_score",
     "MetricRow": "card.data",
-    "ScoredPairs": "predict",
+    "Reranker": "reranker",
+    "ScoredPairs": "scored",
     "ScoringContract": "contract",
+    "WorkerPool": "pool",
+    "batch_to_device": "legacy",
     "read_layout": "layouts",
 }
 

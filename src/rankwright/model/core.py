@@ -10,10 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from rankwright.engine.batch import PackedBatch
+from rankwright.engine.last_token import LastTokenScorer, WholeRowScorer
 from rankwright.engine.mode import EvaluationMode
+from rankwright.engine.padded import unpadded
 from rankwright.engine.precision import resolve_precision
+from rankwright.engine.prompted import TemplateTokenizer
 from rankwright.engine.scorers import Scorer, build_scorer
 from rankwright.engine.tokenize import PairTokenizer
+from rankwright.engine.two_tokens import TwoTokens
 from rankwright.errors import InputError, InputTypeError
 from rankwright.model.activations import (
     Activation,
@@ -22,6 +26,7 @@ from rankwright.model.activations import (
     describe_activation,
     resolve_activation,
 )
+from rankwright.model.chat import Templates
 from rankwright.model.contract import ScoringContract, checked_prompts
 from rankwright.model.fusing import check_fusion
 from rankwright.model.limits import position_limit
@@ -34,12 +39,15 @@ class Assembly:
     """The parts of a cross-encoder.
 
     Attributes:
-        model: A transformers model with a sequence-classification head.
+        model: A transformers model with a sequence-classification head, or a causal language
+            model.
         tokenizer: Its tokenizer.
         contract: How pairs are scored; ``max_length`` is set.
         activation_fn: Used in place of the contract's activation.
         precision: ``"float32"``, ``"auto"``, ``"bfloat16"`` or ``"float16"``.
         trust_remote_code: Whether the contract may name an activation outside torch.
+        tokens: What a causal language model is scored by; None for a model with a head.
+        templates: How pairs are put to a language model; None for plain pairs.
     """
 
     model: Any
@@ -48,6 +56,8 @@ class Assembly:
     activation_fn: str | Activation | None = None
     precision: str = "float32"
     trust_remote_code: bool = False
+    tokens: TwoTokens | None = None
+    templates: Templates | None = None
 
 
 class CrossEncoderCore(nn.Module):
@@ -73,9 +83,11 @@ class CrossEncoderCore(nn.Module):
         super().__init__()
         contract = assembly.contract
         self.model = assembly.model
-        self._scorer: tuple[Any, Scorer] | None = None
+        self._scorer: tuple[list[nn.Module], Scorer] | None = None
         self._evaluation_mode = EvaluationMode()
         self._position_limit = position_limit(self.config.to_dict())
+        self._tokens = assembly.tokens
+        self._templates = assembly.templates
         self.tokenizer = assembly.tokenizer
         self.prompts = dict(contract.prompts)
         self.default_prompt_name = contract.default_prompt_name
@@ -105,6 +117,8 @@ class CrossEncoderCore(nn.Module):
     @property
     def num_labels(self) -> int:
         """Outputs per pair."""
+        if self._tokens is not None:
+            return 1
         return int(self.config.num_labels)
 
     @property
@@ -127,19 +141,40 @@ class CrossEncoderCore(nn.Module):
     @tokenizer.setter
     def tokenizer(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._pair_tokenizer = PairTokenizer(tokenizer)
+        templates = self._templates
+        self._pair_tokenizer: PairTokenizer | TemplateTokenizer = (
+            PairTokenizer(tokenizer)
+            if templates is None
+            else TemplateTokenizer(tokenizer, templates.plain, templates.instructed)
+        )
 
     @property
-    def pair_tokenizer(self) -> PairTokenizer:
+    def template(self) -> str | None:
+        """What stands around a query and a document, with ``{instruction}``, ``{query}`` and
+        ``{document}`` in their places; None where they are encoded as a plain pair."""
+        if self._templates is None:
+            return None
+        return (self._templates.instructed or self._templates.plain).source
+
+    @property
+    def score_tokens(self) -> TwoTokens | None:
+        """The tokens whose logits make the score of a causal language model; None for others."""
+        return self._tokens
+
+    @property
+    def pair_tokenizer(self) -> PairTokenizer | TemplateTokenizer:
         """Encodes pairs, safely from any thread."""
         return self._pair_tokenizer
 
     @property
     def scorer(self) -> Scorer:
         """Scores packed batches with the present model."""
-        if self._scorer is None or self._scorer[0] is not self.model:
-            self._scorer = (self.model, build_scorer(self.model))
-        return self._scorer[1]
+        # Adapters are put in and taken out by exchanging modules inside the model.
+        parts = list(self.model.modules())
+        kept = self._scorer
+        if kept is None or kept[0] != parts:
+            kept = self._scorer = (parts, build_scorer(self.model, self._tokens))
+        return kept[1]
 
     @property
     def activation_fn(self) -> Activation:
@@ -245,8 +280,13 @@ class CrossEncoderCore(nn.Module):
         """
         if not isinstance(batch, PackedBatch) and "lengths" in batch:
             batch = PackedBatch.from_dict(batch)
+        scorer = self.scorer
+        if not isinstance(batch, PackedBatch) and isinstance(
+            scorer, (LastTokenScorer, WholeRowScorer)
+        ):
+            batch = unpadded(batch)  # so that it does not matter which side is padded
         if isinstance(batch, PackedBatch):
-            logits = self.scorer(batch)
+            logits = scorer(batch)
         else:
             features = {
                 name: value.to(self.device) for name, value in batch.items() if name != "labels"

@@ -12,20 +12,26 @@ import torch
 from rankwright.engine.precision import resolve_precision
 from rankwright.errors import InputError, InputTypeError
 from rankwright.model.activations import Activation
+from rankwright.model.adapted import load_adapted
+from rankwright.model.adapter_files import is_adapter_folder
+from rankwright.model.adapters import Adapters
+from rankwright.model.aliases import Aliases
 from rankwright.model.card.data import CrossEncoderModelCardData
+from rankwright.model.card.files import Card, read_card
 from rankwright.model.contract import ScoringContract, checked_prompts, choose_prompt
 from rankwright.model.core import Assembly, CrossEncoderCore, best_device
 from rankwright.model.deprecated import CONSTRUCTOR_NAMES, renamed
 from rankwright.model.hub import HubOptions, full_name, local_folder
+from rankwright.model.language_models import language_model_parts, parts_of_model
 from rankwright.model.limits import default_max_length
 from rankwright.model.loading import Loaded, LoadOptions, load_folder
-from rankwright.model.persistence import Persistence
+from rankwright.model.logit_score import LogitScore
 from rankwright.model.scoring import Scoring
 
 __all__ = ["CrossEncoder"]
 
 
-class CrossEncoder(Scoring, Persistence):
+class CrossEncoder(Scoring, Aliases, Adapters):
     """Reads a query and a document together and scores their relevance.
 
     Takes the arguments of Sentence Transformers' class of this name. It differs where that one
@@ -35,7 +41,7 @@ class CrossEncoder(Scoring, Persistence):
 
     Args:
         model_name_or_path: A folder, or the name of a model on the hub. A name without an
-            organisation is looked for in ``cross-encoder/``.
+            organisation is looked for in ``cross-encoder/``. May hold an adapter alone.
         device: Where to put the weights; None picks a GPU if there is one.
         prompts: Prompt name -> text put before the query; None takes the folder's.
         default_prompt_name: The prompt used when a call names none; None takes the folder's.
@@ -58,6 +64,12 @@ class CrossEncoder(Scoring, Persistence):
         precision: ``"float32"`` (default), ``"auto"`` (bfloat16 where the hardware multiplies it
             natively), ``"bfloat16"`` or ``"float16"``: in which format products are computed.
         seed: For the weights of a new head; None draws from torch's global generator.
+        logit_score: Which two tokens a causal language model is scored by, a `LogitScore`; None
+            takes the folder's, or "yes" and "no". False gives it a new classification head.
+        template: What a language model reads, with ``{instruction}``, ``{query}`` and
+            ``{document}`` in their places; None takes the folder's: see `LogitScore`.
+        base_model: Folder or hub name of the model that an adapter goes on; None takes the one
+            that the adapter's folder names. Only for adapters.
         deprecated: Names that these arguments had in earlier releases of Sentence Transformers.
 
     Raises:
@@ -88,6 +100,9 @@ class CrossEncoder(Scoring, Persistence):
         activation_fn: str | Activation | None = None,
         precision: str = "float32",
         seed: int | None = None,
+        logit_score: LogitScore | bool | None = None,
+        template: str | None = None,
+        base_model: str | Path | None = None,
         **deprecated: Any,
     ) -> None:
         if deprecated:
@@ -110,10 +125,8 @@ class CrossEncoder(Scoring, Persistence):
                 "engines are exported from a trained one."
             )
         resolve_precision(precision, "cpu")  # refuses unknown names before anything is loaded
-        folder = local_folder(
-            model_name_or_path,
-            HubOptions(revision, cache_folder, token, local_files_only, trust_remote_code),
-        )
+        hub = HubOptions(revision, cache_folder, token, local_files_only, trust_remote_code)
+        folder = local_folder(model_name_or_path, hub)
         options = LoadOptions(
             num_labels=num_labels,
             seed=seed,
@@ -121,8 +134,18 @@ class CrossEncoder(Scoring, Persistence):
             model_kwargs=model_kwargs or {},
             tokenizer_kwargs=processor_kwargs or {},
             config_kwargs=config_kwargs or {},
+            causal=None if logit_score is None else bool(logit_score),
         )
-        loaded = load_folder(folder, options)
+        source: str | Path = model_name_or_path
+        if is_adapter_folder(folder):
+            loaded, source = load_adapted(folder, base_model, options, hub)
+        elif base_model is None:
+            loaded = load_folder(folder, options)
+        else:
+            raise InputError(
+                f"base_model={str(base_model)!r} is only for adapters, but {folder} holds a whole "
+                "model. Leave base_model out."
+            )
         contract = loaded.layout.contract
         given: dict[str, Any] = {
             "prompts": None if prompts is None else checked_prompts(prompts, "prompts"),
@@ -131,6 +154,7 @@ class CrossEncoder(Scoring, Persistence):
         }
         contract = replace(contract, **{k: v for k, v in given.items() if v is not None})
         choose_prompt(contract.prompts, contract.default_prompt_name)  # refuses unknown names
+        tokens, templates = language_model_parts(loaded, logit_score, template)
         super().__init__(
             Assembly(
                 model=loaded.model,
@@ -139,11 +163,14 @@ class CrossEncoder(Scoring, Persistence):
                 activation_fn=activation_fn,
                 precision=precision,
                 trust_remote_code=trust_remote_code,
+                tokens=tokens,
+                templates=templates,
             )
         )
         if not (model_kwargs or {}).get("device_map"):
             self.to(device or best_device())
-        self._set_card(model_card_data, _base_name(model_name_or_path), _own_card(loaded))
+        self._set_card(model_card_data, _base_name(source), _own_card(loaded))
+        self._source = _location(source)
 
     @classmethod
     def from_transformers(
@@ -157,11 +184,14 @@ class CrossEncoder(Scoring, Persistence):
         default_prompt_name: str | None = None,
         precision: str = "float32",
         model_card_data: CrossEncoderModelCardData | None = None,
+        logit_score: LogitScore | None = None,
+        template: str | None = None,
     ) -> CrossEncoder:
         """A cross-encoder around a model that is already built; the model is not copied.
 
         Args:
-            model: A transformers model with a sequence-classification head.
+            model: A transformers model with a sequence-classification head, or a causal language
+                model.
             tokenizer: Its tokenizer.
             max_length: Most tokens per pair; None takes the lesser of what the two allow.
             activation_fn: As in the constructor.
@@ -169,6 +199,8 @@ class CrossEncoder(Scoring, Persistence):
             default_prompt_name: As in the constructor.
             precision: As in the constructor.
             model_card_data: As in the constructor.
+            logit_score: As in the constructor.
+            template: As in the constructor.
 
         Raises:
             InputError: As in the constructor.
@@ -182,11 +214,22 @@ class CrossEncoder(Scoring, Persistence):
             default_prompt_name=default_prompt_name,
         )
         choose_prompt(contract.prompts, default_prompt_name)
+        tokens, templates = parts_of_model(model, tokenizer, logit_score, template)
         made = cls.__new__(cls)
         CrossEncoderCore.__init__(
-            made, Assembly(model, tokenizer, contract, activation_fn, precision)
+            made,
+            Assembly(
+                model=model,
+                tokenizer=tokenizer,
+                contract=contract,
+                activation_fn=activation_fn,
+                precision=precision,
+                tokens=tokens,
+                templates=templates,
+            ),
         )
         made._set_card(model_card_data, model.config.name_or_path or None, None)
+        made._source = model.config.name_or_path or None
         return made
 
 
@@ -196,9 +239,12 @@ def _base_name(name_or_path: str | Path) -> str:
     return path.resolve().name if path.is_dir() else full_name(str(name_or_path))
 
 
-def _own_card(loaded: Loaded) -> str | None:
+def _location(name_or_path: str | Path) -> str:
+    """Where to find it again: a hub name, or the folder with its whole path."""
+    path = Path(name_or_path).expanduser()
+    return str(path.resolve()) if path.is_dir() else full_name(str(name_or_path))
+
+
+def _own_card(loaded: Loaded) -> Card | None:
     """The README.md the model came with, unless it describes what is now only the base."""
-    path = loaded.layout.folder / "README.md"
-    if loaded.new_head or not path.is_file():
-        return None
-    return path.read_text(encoding="utf-8", errors="replace")
+    return None if loaded.new_head else read_card(loaded.layout.folder)

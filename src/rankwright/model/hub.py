@@ -26,6 +26,9 @@ _BARE_NAMES = (
 # What a torch model needs. Exports for other engines and old pickles stay where they are.
 _PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md")
 _IGNORED = ("onnx/*", "openvino/*", "*checkpoint-*/*", "runs/*")
+# What an exported model needs: no weights for torch.
+_EXPORT_PATTERNS = ("*.json", "*.onnx", "*.onnx_data", "*openvino*.xml", "*openvino*.bin")
+_EXPORT_IGNORED = ("*checkpoint-*/*", "runs/*")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class HubOptions:
         token: Access token; True or None for the stored one, False for none.
         local_files_only: Whether to look in the cache only.
         trust_remote_code: Whether Python files are downloaded as well.
+        exports: Whether exported models are downloaded, in place of weights for torch.
     """
 
     revision: str | None = None
@@ -45,6 +49,7 @@ class HubOptions:
     token: bool | str | None = None
     local_files_only: bool = False
     trust_remote_code: bool = False
+    exports: bool = False
 
 
 def full_name(name: str) -> str:
@@ -87,6 +92,9 @@ def _download(name: str, options: HubOptions) -> Path:
     )
 
     patterns = [*_PATTERNS, "*.py"] if options.trust_remote_code else list(_PATTERNS)
+    ignored = list(_IGNORED)
+    if options.exports:
+        patterns, ignored = list(_EXPORT_PATTERNS), list(_EXPORT_IGNORED)
     try:
         return Path(
             snapshot_download(
@@ -96,7 +104,7 @@ def _download(name: str, options: HubOptions) -> Path:
                 token=options.token,
                 local_files_only=options.local_files_only,
                 allow_patterns=patterns,
-                ignore_patterns=list(_IGNORED),
+                ignore_patterns=ignored,
             )
         )
     except GatedRepoError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rankwright.errors import ConfigError, ModelError
+from rankwright.model.chat_files import ChatFiles, read_chat_files
 from rankwright.model.contract import ActivationSpec, ScoringContract, checked_prompts
 from rankwright.model.folder import ModelFolder
 from rankwright.model.limits import default_max_length
@@ -21,11 +22,22 @@ from rankwright.model.modules import transformer_folder
 from rankwright.model.names import spec_from_name
 from rankwright.model.weights import find_weights
 
-__all__ = ["LAYOUTS", "RANKWRIGHT_FILE", "Layout", "LoadedLayout", "read_layout"]
+__all__ = [
+    "LAYOUTS",
+    "RANKWRIGHT_FILE",
+    "Layout",
+    "LoadedLayout",
+    "read_contract",
+    "read_layout",
+]
 
 RANKWRIGHT_FILE = "rankwright.json"
 PEER_FILE = "config_sentence_transformers.json"
 HEAD = "ForSequenceClassification"
+_ENCODERS = frozenset(
+    "bert camembert data2vec-text electra ernie modernbert roberta roberta-prelayernorm "
+    "xlm-roberta xlm-roberta-xl xmod".split()
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class LoadedLayout:
         num_labels: Outputs of the classification head; None if there is no head.
         weights: The weight files, checked to be whole.
         notes: What is worth telling the user.
+        causal: Whether it is a language model without a classification head.
+        chat: How a language model reads pairs.
     """
 
     name: str
@@ -48,6 +62,8 @@ class LoadedLayout:
     num_labels: int | None
     weights: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+    causal: bool = False
+    chat: ChatFiles = field(default_factory=ChatFiles)
 
 
 @dataclass(frozen=True)
@@ -159,8 +175,12 @@ LAYOUTS = (
 )
 
 
-def read_layout(path: str | Path) -> LoadedLayout:
+def read_layout(path: str | Path, need_weights: bool = True) -> LoadedLayout:
     """Reads and checks everything about a folder but the tensors themselves.
+
+    Args:
+        path: The folder.
+        need_weights: Whether safetensors must be there; exported models run without them.
 
     Raises:
         ModelNotFoundError: No such folder.
@@ -173,8 +193,40 @@ def read_layout(path: str | Path) -> LoadedLayout:
     peer = root.json_object(PEER_FILE)
     folder = transformer_folder(root, is_cross_encoder=peer.get("model_type") == "CrossEncoder")
     config = _model_config(folder)
-    files = _Files(root.json_object(RANKWRIGHT_FILE), peer, config)
+    name, contract, notes = _contract(root, folder, config)
+    chat = read_chat_files(root, folder)
+    if chat.tokens is not None and not _is_causal(config):
+        raise ModelError(
+            f"{root.path} is scored by the logits of two tokens, says its modules.json, but its "
+            f"model ({config.get('architectures')}) has none. Its files belong to different models."
+        )
+    return LoadedLayout(
+        name=name,
+        folder=folder.path,
+        contract=contract,
+        num_labels=_num_labels(config),
+        weights=find_weights(folder) if need_weights else (),
+        notes=tuple(notes),
+        causal=_is_causal(config),
+        chat=chat,
+    )
 
+
+def read_contract(path: str | Path) -> ScoringContract:
+    """How a folder says pairs are scored, whatever weights are in it.
+
+    Raises:
+        ModelNotFoundError, ConfigError: As in `read_layout`.
+    """
+    root = ModelFolder(Path(path))
+    return _contract(root, root, _model_config(root))[1]
+
+
+def _contract(
+    root: ModelFolder, folder: ModelFolder, config: Mapping[str, Any]
+) -> tuple[str, ScoringContract, list[str]]:
+    """Name of the layout, the contract, and notes."""
+    files = _Files(root.json_object(RANKWRIGHT_FILE), root.json_object(PEER_FILE), config)
     names: list[str] = []
     fields: dict[str, Any] = {}
     notes: list[str] = []
@@ -188,14 +240,7 @@ def read_layout(path: str | Path) -> LoadedLayout:
     if contract.max_length is None:
         tokenizer = folder.json_object("tokenizer_config.json").get("model_max_length")
         contract = replace(contract, max_length=default_max_length(tokenizer, config))
-    return LoadedLayout(
-        name=names[0],
-        folder=folder.path,
-        contract=contract,
-        num_labels=_num_labels(config),
-        weights=find_weights(folder),
-        notes=tuple(notes),
-    )
+    return names[0], contract, notes
 
 
 def _model_config(folder: ModelFolder) -> Mapping[str, Any]:
@@ -206,14 +251,18 @@ def _model_config(folder: ModelFolder) -> Mapping[str, Any]:
             f"{folder.path} has no config.json, or an empty one; it has {found or 'no files'}. "
             "Expected a model folder as save_pretrained writes it."
         )
-    architectures = config.get("architectures") or []
-    if any(str(name).endswith("ForCausalLM") for name in architectures):
+    if _is_causal(config) and config.get("model_type") in _ENCODERS:
         raise ModelError(
-            f"{folder.path} is a causal language model ({architectures[0]}). Rerankers are built "
-            "on encoders, such as BERT, RoBERTa, XLM-RoBERTa, ELECTRA, DeBERTa or ModernBERT, "
-            "or on a model with a sequence-classification head."
+            f"{folder.path} is an encoder ({config['model_type']}) that was turned into a causal "
+            f"language model ({config['architectures'][0]}). Use the encoder itself, or a language "
+            "model that was made as one, such as Qwen, Llama, Mistral or Gemma."
         )
     return config
+
+
+def _is_causal(config: Mapping[str, Any]) -> bool:
+    kinds = ("ForCausalLM", "LMHeadModel")
+    return any(str(name).endswith(kinds) for name in config.get("architectures") or [])
 
 
 def _num_labels(config: Mapping[str, Any]) -> int | None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 from rankwright.errors import InputError, ModelError, UnsafeModelError, WeightsError
 from rankwright.model.layouts import LoadedLayout, read_layout
 from rankwright.model.quiet import quiet_transformers
 
-__all__ = ["LoadOptions", "Loaded", "load_folder"]
+__all__ = ["LoadOptions", "Loaded", "load_folder", "load_tokenizer"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +37,9 @@ class LoadOptions:
         model_kwargs: For ``from_pretrained`` of the model.
         tokenizer_kwargs: For ``from_pretrained`` of the tokenizer.
         config_kwargs: For ``from_pretrained`` of the configuration.
+        head_follows: Whether a new head is no news, because an adapter brings a trained one.
+        causal: Whether a language model is scored by the logits of two tokens; None: if it has
+            no classification head. False gives it a new head.
     """
 
     num_labels: int | None = None
@@ -40,6 +48,8 @@ class LoadOptions:
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     tokenizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
     config_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    head_follows: bool = False
+    causal: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,8 @@ class Loaded:
     """A model ready to score or to train.
 
     Attributes:
-        model: A transformers model with a sequence-classification head, in evaluation mode.
+        model: A transformers model in evaluation mode, with a sequence-classification head or
+            scored by two tokens.
         tokenizer: Its tokenizer.
         layout: What the folder said.
         new_head: Whether the head's weights are new and must be trained first.
@@ -66,16 +77,19 @@ def load_folder(path: Path, options: LoadOptions) -> Loaded:
 
     Raises:
         ConfigError, WeightsError, UnsafeModelError, ModelError: See `read_layout`.
-        InputError: ``num_labels`` is less than 1.
+        InputError: ``num_labels`` is less than 1, or a model is to be scored by two tokens that
+            is no causal language model or has other than one label.
     """
     if options.num_labels is not None and options.num_labels < 1:
         raise InputError(f"num_labels={options.num_labels}; expected at least 1.")
     layout = read_layout(path)
     for note in layout.notes:
         logger.warning("%s: %s", path, note)
+    if options.causal is not None:
+        layout = _as_asked(layout, options.causal)
     config = _config(layout, options)
     model, new_head = _model(layout, config, options)
-    if new_head:
+    if new_head and not options.head_follows:
         logger.warning(
             "%s has no trained classification head for %d label(s): a new one was made%s. "
             "Train the model before you use its scores.",
@@ -83,7 +97,17 @@ def load_folder(path: Path, options: LoadOptions) -> Loaded:
             config.num_labels,
             "" if options.seed is None else f" from seed {options.seed}",
         )
-    return Loaded(model, _tokenizer(layout, options), layout, new_head)
+    return Loaded(model, load_tokenizer(layout, options), layout, new_head)
+
+
+def _as_asked(layout: LoadedLayout, causal: bool) -> LoadedLayout:
+    if causal and not layout.causal:
+        raise InputError(
+            f"{layout.folder} is no causal language model, so it has no logits to score by. "
+            "Leave logit_score out."
+        )
+    tokens = layout.chat.tokens if causal else None
+    return replace(layout, causal=causal, chat=replace(layout.chat, tokens=tokens))
 
 
 def _config(layout: LoadedLayout, options: LoadOptions) -> Any:
@@ -94,6 +118,12 @@ def _config(layout: LoadedLayout, options: LoadOptions) -> Any:
         )
     asked = options.num_labels or options.config_kwargs.get("num_labels")
     wanted = asked or layout.num_labels or 1
+    if layout.causal and wanted != 1:
+        raise InputError(
+            f"num_labels={wanted}, but {layout.folder} is a causal language model, whose score is "
+            "one number from the logits of two tokens. Leave num_labels out, or pass "
+            "logit_score=False for a new classification head."
+        )
     if config.num_labels != wanted:
         config.num_labels = wanted  # resets the labels' names as well
     config.use_cache = False
@@ -113,7 +143,8 @@ def _model(layout: LoadedLayout, config: Any, options: LoadOptions) -> tuple[Any
         _seeded(options.seed),
         quiet_transformers(),
     ):
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        kind = AutoModelForCausalLM if layout.causal else AutoModelForSequenceClassification
+        model, report = kind.from_pretrained(
             layout.folder,
             config=config,
             use_safetensors=True,
@@ -126,7 +157,8 @@ def _model(layout: LoadedLayout, config: Any, options: LoadOptions) -> tuple[Any
     if mismatched and not (replace_head and not any(_in_encoder(model, k) for k, *_ in mismatched)):
         raise _mismatch(layout, config, mismatched)
     missing = sorted(report["missing_keys"])
-    lost = [k for k in missing if layout.num_labels is not None or _in_encoder(model, k)]
+    whole = layout.num_labels is not None or layout.causal
+    lost = [k for k in missing if whole or _in_encoder(model, k)]
     if lost:
         raise WeightsError(
             f"{layout.folder}: the weights lack {len(lost)} of the tensors that config.json calls "
@@ -161,7 +193,12 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _tokenizer(layout: LoadedLayout, options: LoadOptions) -> Any:
+def load_tokenizer(layout: LoadedLayout, options: LoadOptions) -> Any:
+    """The tokenizer of a folder.
+
+    Raises:
+        ModelError: There is none, or it cannot be read.
+    """
     with _taught(layout, "its tokenizer cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(
             layout.folder,
@@ -203,5 +240,5 @@ def _taught(layout: LoadedLayout, what: str) -> Iterator[None]:
         raise ModelError(
             f"{layout.folder}: {what}: {type(error).__name__}: {error}. Its files are incomplete, "
             "belong to a newer transformers, or are of a kind of model that has no "
-            "sequence-classification head."
+            "sequence-classification head and is no causal language model."
         ) from error

@@ -10,7 +10,7 @@ from typing import Any
 from rankwright.errors import ConfigError, ModelError, UnsafeModelError
 from rankwright.model.folder import ModelFolder
 
-__all__ = ["transformer_folder"]
+__all__ = ["logit_score_folder", "transformer_folder"]
 
 MODULES_FILE = "modules.json"
 
@@ -40,13 +40,37 @@ def transformer_folder(root: ModelFolder, is_cross_encoder: bool) -> ModelFolder
             f"{root.path / MODULES_FILE}: the first part is {types[0]}; "
             "only models that start with a Transformer can become a cross-encoder."
         )
-    if is_cross_encoder and len(modules) > 1:
+    if is_cross_encoder and len(modules) > 1 and not _ends_in_logit_score(types):
         raise ModelError(
             f"{root.path / MODULES_FILE}: this cross-encoder has the parts {types[1:]} after its "
-            "transformer. Only models whose score comes from a sequence-classification head are "
-            "supported; use Sentence Transformers for this one."
+            "transformer. Only models whose score comes from a sequence-classification head or "
+            "from the logits of two tokens are supported; use Sentence Transformers for this one."
         )
     return root.sub(modules[0][1], MODULES_FILE)
+
+
+def logit_score_folder(root: ModelFolder) -> ModelFolder | None:
+    """Where a cross-encoder keeps which tokens it scores by; None if it has no such part.
+
+    Raises:
+        ConfigError, UnsafeModelError: As in `transformer_folder`.
+    """
+    entries = root.json(MODULES_FILE)
+    if entries is None:
+        return None
+    modules = [_checked(entry, index, root) for index, entry in enumerate(_listed(entries, root))]
+    if not _ends_in_logit_score([kind for kind, _ in modules]):
+        return None
+    if not root.inside(modules[1][1], MODULES_FILE).is_dir():
+        raise ConfigError(
+            f"{root.path / MODULES_FILE} names the folder {modules[1][1]!r}, which is not there. "
+            "It says which tokens the model is scored by: copy the model again."
+        )
+    return root.sub(modules[1][1], MODULES_FILE)
+
+
+def _ends_in_logit_score(types: list[str]) -> bool:
+    return len(types) == 2 and types[1].endswith(".LogitScore")
 
 
 def _listed(entries: Any, root: ModelFolder) -> list[Any]:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+import platform
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rankwright.errors import InputError
+from rankwright.errors import InputError, RankwrightError
 from rankwright.model.activations import describe_activation
 from rankwright.model.card.data import CrossEncoderModelCardData
+from rankwright.model.card.files import Card, draw, write_card
 from rankwright.model.card.render import CardFacts, render_card
 from rankwright.model.core import CrossEncoderCore
 from rankwright.model.push import PushOptions, push_folder
 from rankwright.model.saving import Saved, package_versions, save_folder
 
 __all__ = ["Persistence"]
+
+logger = logging.getLogger(__name__)
+
+_VERSIONS = (
+    "rankwright",
+    "transformers",
+    "torch",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+)
 
 
 class Persistence(CrossEncoderCore):
@@ -25,10 +40,12 @@ class Persistence(CrossEncoderCore):
     """
 
     model_card_data: CrossEncoderModelCardData
-    _loaded_card: str | None
+    _loaded_card: Card | None
+    _source: str | None = None
+    """Folder or hub name that the weights came from."""
 
     def _set_card(
-        self, data: CrossEncoderModelCardData | None, base_model: str | None, card: str | None
+        self, data: CrossEncoderModelCardData | None, base_model: str | None, card: Card | None
     ) -> None:
         self.model_card_data = CrossEncoderModelCardData() if data is None else data
         if self.model_card_data.base_model is None:
@@ -44,7 +61,7 @@ class Persistence(CrossEncoderCore):
         describe_activation(self.activation_fn)
 
     def model_card(self, location: str = "path/to/model") -> str:
-        """The text of README.md.
+        """The text of README.md, without pictures and without asking the model anything.
 
         A card the model came with is kept as it is, as long as nothing in `model_card_data` says
         more; training fills that in.
@@ -55,12 +72,38 @@ class Persistence(CrossEncoderCore):
         Raises:
             MissingDependencyError: jinja2 is not installed.
         """
+        if self._loaded_card is not None and not self.model_card_data.says_something:
+            return self._loaded_card.text
+        return render_card(self.model_card_data, self._card_facts(location))
+
+    def _card(self, location: str, with_scores: bool) -> Card:
+        """The card with its pictures and with the scores of the usage examples."""
         data = self.model_card_data
         if self._loaded_card is not None and not data.says_something:
             return self._loaded_card
+        facts = self._card_facts(location)
+        plots, pictures = draw(data)
+        scores = self._example_scores() if with_scores else None
+        return Card(render_card(data, replace(facts, plots=plots, scores=scores)), pictures)
+
+    def _example_scores(self) -> str | None:
+        """What the model gives the usage examples; None where they are not of its own data."""
+        data = self.model_card_data
+        if not (data.usage_examples and data.generate_widget_examples):
+            return None
+        try:
+            model: Any = self
+            scores = model.predict(data.usage_examples, show_progress_bar=False)
+        except (RankwrightError, RuntimeError) as error:  # an example is not worth a model
+            logger.warning("The model card shows no scores: %s", error)
+            return None
+        return str(scores.astype(float).round(4).tolist())
+
+    def _card_facts(self, location: str) -> CardFacts:
+        data = self.model_card_data
         contract = self.contract
         activation = describe_activation(self.activation_fn)
-        facts = CardFacts(
+        return CardFacts(
             architecture=type(self.model).__name__,
             parameters=sum(p.numel() for p in self.model.parameters()),
             num_labels=self.num_labels,
@@ -69,9 +112,8 @@ class Persistence(CrossEncoderCore):
             prompts=dict(contract.prompts),
             fusion=self.fusion,
             location=data.model_id or location,
-            versions=package_versions("rankwright", "transformers", "torch"),
+            versions={"Python": platform.python_version()} | package_versions(*_VERSIONS),
         )
-        return render_card(data, facts)
 
     def save_pretrained(
         self,
@@ -84,7 +126,8 @@ class Persistence(CrossEncoderCore):
         """Writes a folder that Rankwright, Sentence Transformers and transformers all read.
 
         Everything is written to a temporary folder first: if that fails, what stood at ``path``
-        is untouched. Other files at ``path`` are kept.
+        is untouched. Other files at ``path`` are kept. A model with an adapter is saved as the
+        adapter alone, its trained head included; ``merge_and_unload`` makes it a whole model.
 
         Args:
             path: The folder.
@@ -94,7 +137,7 @@ class Persistence(CrossEncoderCore):
             safe_serialization: Only True: weights are always safetensors.
 
         Raises:
-            InputError: An activation that cannot be saved, adapters that are not merged, or
+            InputError: An activation that cannot be saved, several active adapters, or
                 ``safe_serialization=False``.
             SaveError: The operating system refused.
         """
@@ -103,20 +146,41 @@ class Persistence(CrossEncoderCore):
                 "safe_serialization=False would write a pickle, which could run any code when "
                 "opened. Leave it out: safetensors are read by every current library."
             )
-        if hasattr(self.model, "merge_and_unload"):
-            raise InputError(
-                "This model carries PEFT adapters, which alone make no model folder. Merge them "
-                "first: model.model = model.model.merge_and_unload()"
-            )
         if model_name is not None:
             self.model_card_data.model_name = model_name
         self._add_datasets(train_datasets)
-        card = self.model_card(Path(path).name) if create_model_card else None
-        save_folder(path, Saved(self.model, self.tokenizer, self.contract, card))
+        card = self._card(Path(path).name, with_scores=True) if create_model_card else None
+        saved = Saved(
+            model=self.model,
+            tokenizer=self.tokenizer,
+            contract=self.contract,
+            card=card,
+            base=self._source,
+            tokens=self.score_tokens,
+            templates=self._templates,
+        )
+        save_folder(path, saved)
 
-    def save(self, path: str | Path, **options: Any) -> None:
+    def save_card(self, path: str | Path) -> None:
+        """Writes the model card alone, into a folder that holds a model already.
+
+        It shows no scores, for the model in the folder may be another state of this one.
+        """
+        folder = Path(path)
+        write_card(self._card(folder.name, with_scores=False), folder, folder)
+
+    def save(
+        self,
+        path: str | Path,
+        model_name: str | None = None,
+        create_model_card: bool = True,
+        train_datasets: list[str] | None = None,
+        safe_serialization: bool = True,
+    ) -> None:
         """The same as `save_pretrained`."""
-        self.save_pretrained(path, **options)
+        self.save_pretrained(
+            path, model_name, create_model_card, train_datasets, safe_serialization
+        )
 
     def push_to_hub(
         self,

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rankwright.engine.ahead import chunks, one_ahead
 from rankwright.engine.mode import EvaluationMode
+from rankwright.engine.prompted import TemplateTokenizer
 from rankwright.engine.scorers import Scorer
 from rankwright.engine.scoring import ScoreOptions, score_stream
 from rankwright.engine.tokenize import PairTokenizer, TokenizedPairs
-from rankwright.errors import InputTypeError, ScoreError
+from rankwright.errors import InputTypeError
 from rankwright.model.activations import Activation
 from rankwright.model.pairs import Pair
+from rankwright.model.scored import (
+    Computed,
+    ScoredPairs,
+    ScoringJob,
+    compute_logits,
+    finish_distinct,
+)
 
-__all__ = ["Parts", "PredictOptions", "ScoredPairs", "score_pairs"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Parts", "PredictOptions", "ScoredPairs", "compute_pairs", "score_pairs"]
 
 
 @dataclass(frozen=True)
@@ -51,84 +54,44 @@ class Parts:
     """What scoring needs of a model."""
 
     module: nn.Module
-    tokenizer: PairTokenizer
+    tokenizer: PairTokenizer | TemplateTokenizer
     scorer: Scorer
-    num_labels: int
     evaluation_mode: EvaluationMode
 
 
-@dataclass(frozen=True)
-class ScoredPairs:
-    """Scores and how they came about; P pairs in the order of the input.
-
-    Attributes:
-        scores: ``(P,)`` float32 for one label, else ``(P, num_labels)``.
-        logits: ``(P, num_labels)`` float32, before the activation.
-        lengths: ``(P,)`` int64 tokens per pair after truncation, special tokens included.
-        truncated: How many distinct pairs were longer than ``max_length`` and lost tokens.
-        max_length: Most tokens a pair could have.
-    """
-
-    scores: NDArray[np.float32]
-    logits: NDArray[np.float32]
-    lengths: NDArray[np.int64]
-    truncated: int
-    max_length: int
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-
-def score_pairs(parts: Parts, pairs: list[Pair], options: PredictOptions) -> ScoredPairs:
+def score_pairs(
+    pairs: list[Pair],
+    num_labels: int,
+    options: PredictOptions,
+    compute: Callable[[list[Pair]], Computed],
+) -> ScoredPairs:
     """Scores every pair; equal pairs are computed once and get the very same score.
+
+    Args:
+        pairs: P pairs, without the prompt.
+        num_labels: Outputs per pair.
+        options: How this call scores.
+        compute: Gives the logits of distinct pairs: `compute_pairs`, here or elsewhere.
 
     Raises:
         ScoreError: The model gave NaN.
         InputTypeError: The activation does not give one row of scores per pair.
     """
-    if not pairs:
-        shape = (0,) if parts.num_labels == 1 else (0, parts.num_labels)
-        none = np.zeros(shape, np.float32)
-        logits = np.zeros((0, parts.num_labels), np.float32)
-        return ScoredPairs(none, logits, np.zeros(0, np.int64), 0, options.max_length)
-    place = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
-    spread = np.fromiter((place[pair] for pair in pairs), np.int64, len(pairs))
-    prompted = [(options.prompt + query, document) for query, document in place]
-    lengths: list[NDArray[np.int64]] = []
-    truncated = 0
-
-    def tokenised() -> Iterator[TokenizedPairs]:
-        nonlocal truncated
-        pieces = one_ahead(partial(_encode, parts.tokenizer, options.max_length), chunks(prompted))
-        for tokens in pieces:
-            lengths.append(tokens.lengths)
-            truncated += tokens.truncated
-            yield tokens
-
-    # A packed scorer leaves the model's flags alone.
-    evaluating = nullcontext() if parts.scorer.packed else parts.evaluation_mode(parts.module)
-    with evaluating:
-        distinct = score_stream(parts.scorer, tokenised(), len(prompted), options.engine)
-    if truncated:
-        logger.warning(
-            "%d of %d distinct pairs were longer than max_length=%d tokens and lost their ends. "
-            "Raise max_length or split the documents if the ends matter.",
-            truncated,
-            len(prompted),
-            options.max_length,
-        )
-    logits = distinct[spread]
-    _refuse_nan(logits, "logit", pairs)
-    scores = _activated(logits, options)
-    if parts.num_labels == 1:
-        scores = scores.reshape(len(pairs))
-    _refuse_nan(scores, "score", pairs)
-    tokens = np.concatenate(lengths)[spread]
-    return ScoredPairs(scores, logits, tokens, truncated, options.max_length)
+    job = ScoringJob(num_labels, options.max_length)
+    return finish_distinct(pairs, job, compute, lambda logits: _activated(logits, options))
 
 
-def _encode(tokenizer: PairTokenizer, max_length: int, pairs: Sequence[Pair]) -> TokenizedPairs:
-    return tokenizer.encode(pairs, max_length)
+def compute_pairs(parts: Parts, pairs: list[Pair], options: PredictOptions) -> Computed:
+    """Logits of at least one pair, with this process's model."""
+
+    def run(pieces: Iterator[TokenizedPairs], total: int) -> NDArray[np.float32]:
+        # A packed scorer leaves the model's flags alone.
+        evaluating = nullcontext() if parts.scorer.packed else parts.evaluation_mode(parts.module)
+        with evaluating:
+            return score_stream(parts.scorer, pieces, total, options.engine)
+
+    prompted = [(options.prompt + query, document) for query, document in pairs]
+    return compute_logits(prompted, parts.tokenizer, options.max_length, run)
 
 
 def _activated(logits: NDArray[np.float32], options: PredictOptions) -> NDArray[np.float32]:
@@ -145,14 +108,3 @@ def _activated(logits: NDArray[np.float32], options: PredictOptions) -> NDArray[
             scores = torch.softmax(scores, dim=1)
         result: NDArray[np.float32] = scores.float().cpu().numpy()
     return result
-
-
-def _refuse_nan(values: NDArray[np.float32], what: str, pairs: list[Pair]) -> None:
-    bad = np.isnan(values.reshape(len(pairs), -1)).any(axis=1)
-    if bad.any():
-        index = int(np.flatnonzero(bad)[0])
-        raise ScoreError(
-            f"The {what} of {int(bad.sum())} of {len(pairs)} pairs is NaN, first at index {index}. "
-            "Either the weights hold NaN (a training that diverged: lower the learning rate), or "
-            "the precision is too narrow (use precision='float32')."
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from collections.abc import Mapping
@@ -13,11 +14,17 @@ from typing import Any
 from safetensors import SafetensorError
 
 from rankwright.data.atomic import atomic_folder
+from rankwright.engine.adapters import adapter_configs
+from rankwright.engine.two_tokens import TwoTokens
 from rankwright.errors import InputError, SaveError
 from rankwright.model.activations import class_path
+from rankwright.model.adapter_files import write_adapter
+from rankwright.model.card.files import CARD_FILE, GENERATED_FILE, Card, write_card
+from rankwright.model.card.plots import CURVES_FILE, GAINS_FILE
+from rankwright.model.chat import Templates, chat_template_of
+from rankwright.model.chat_files import chat_files
 from rankwright.model.contract import ActivationSpec, ScoringContract
 from rankwright.model.layouts import PEER_FILE, RANKWRIGHT_FILE
-from rankwright.model.modules import MODULES_FILE
 from rankwright.model.names import ACTIVATION_PARAMETERS
 from rankwright.model.quiet import quiet_transformers
 
@@ -33,6 +40,8 @@ _VERSION_3_KEY = "sbert_ce_default_activation_function"
 # What an earlier model in the same folder may have left and readers would mix with the new one.
 _STALE = (
     "model*.safetensors",
+    "adapter_config.json",
+    "adapter_model.*",
     "model.safetensors.index.json",
     "pytorch_model*.bin",
     "pytorch_model.bin.index.json",
@@ -41,11 +50,14 @@ _STALE = (
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
+    "1_LogitScore/config.json",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
     "*.model",
 )
+# And these, where a new card has taken the place of the one that they belonged to.
+_STALE_WITH_CARD = (CURVES_FILE, GAINS_FILE, GENERATED_FILE)
 
 
 @dataclass(frozen=True)
@@ -56,13 +68,19 @@ class Saved:
         model: The transformers model.
         tokenizer: Its tokenizer.
         contract: How pairs are scored; its activation is set.
-        card: Text of README.md; None for no card.
+        card: The model card; None for none.
+        base: Folder or name of the base model, which an adapter needs to be loaded.
+        tokens: What a causal language model is scored by; None for others.
+        templates: How pairs are put to a language model; None for plain pairs.
     """
 
     model: Any
     tokenizer: Any
     contract: ScoringContract
-    card: str | None
+    card: Card | None
+    base: str | None = None
+    tokens: TwoTokens | None = None
+    templates: Templates | None = None
 
 
 def package_versions(*packages: str) -> dict[str, str]:
@@ -89,15 +107,18 @@ def save_folder(path: str | Path, saved: Saved) -> None:
     try:
         with atomic_folder(target) as folder:
             _write(folder, saved)
-            written = {file.name for file in folder.iterdir()}
+            if saved.card is not None:
+                write_card(saved.card, folder, target)
+            written = {file.relative_to(folder).as_posix() for file in folder.rglob("*")}
     except SafetensorError as error:  # how safetensors reports a full disk
         raise SaveError(
             f"{path} was not saved: {error}. What stood there before is untouched. "
             "Free disk space, or name another place."
         ) from error
-    stale = {file for pattern in _STALE for file in target.glob(pattern)}
+    patterns = (*_STALE, *(_STALE_WITH_CARD if CARD_FILE in written else ()))
+    stale = {file for pattern in patterns for file in target.glob(pattern)}
     for file in sorted(stale):
-        if file.name not in written and file.is_file():
+        if file.relative_to(target).as_posix() not in written and file.is_file():
             logger.info("%s: removed, because it belonged to the model before.", file)
             file.unlink()
 
@@ -107,8 +128,11 @@ def _write(folder: Path, saved: Saved) -> None:
     if activation is None:
         raise InputError("A contract must name its activation before it is saved.")
     with quiet_transformers():
-        saved.model.save_pretrained(folder)
-        saved.tokenizer.save_pretrained(folder)
+        if adapter_configs(saved.model):
+            write_adapter(folder, saved.model, saved.base)
+        else:
+            saved.model.save_pretrained(folder)
+        _tokenizer_to_save(saved).save_pretrained(folder)
     _update(folder / "tokenizer_config.json", {"model_max_length": saved.contract.max_length})
     path = class_path(activation)
     key = {"activation_fn": path, "version": _READS_CONFIG_KEY}
@@ -130,21 +154,21 @@ def _write(folder: Path, saved: Saved) -> None:
             "prompts": dict(saved.contract.prompts),
         },
     )
-    kind = "sentence_transformers.base.modules.transformer.Transformer"
-    _dump(folder / MODULES_FILE, [{"idx": 0, "name": "0", "path": "", "type": kind}])
-    _dump(
-        folder / "sentence_bert_config.json",
-        {
-            "transformer_task": "sequence-classification",
-            "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
-            "module_output_name": "scores",
-        },
-    )
+    for name, content in chat_files(saved.tokens, saved.templates is not None).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        _dump(folder / name, content)
     versions = package_versions("rankwright")
     _dump(folder / RANKWRIGHT_FILE, {"versions": versions, "contract": saved.contract.to_dict()})
-    if saved.card is not None:
-        (folder / "README.md").write_text(saved.card, encoding="utf-8")
     _warn_about_parameters(activation)
+
+
+def _tokenizer_to_save(saved: Saved) -> Any:
+    """With a chat template that renders pairs as this model is scored with."""
+    if saved.templates is None:
+        return saved.tokenizer
+    tokenizer = copy.deepcopy(saved.tokenizer)
+    tokenizer.chat_template = chat_template_of(tokenizer, saved.templates)
+    return tokenizer
 
 
 def _warn_about_parameters(activation: ActivationSpec) -> None:

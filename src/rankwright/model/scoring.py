@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from rankwright.engine.prompted import split_prompt
 from rankwright.engine.scoring import ScoreOptions
-from rankwright.errors import InputError, InputTypeError
+from rankwright.errors import InputError
 from rankwright.model.activations import Activation, resolve_activation
 from rankwright.model.contract import choose_prompt
 from rankwright.model.core import CrossEncoderCore
 from rankwright.model.deprecated import PREDICT_NAMES, RANK_NAMES, renamed
-from rankwright.model.fusing import fuse
-from rankwright.model.pairs import read_pairs
-from rankwright.model.predict import Parts, PredictOptions, ScoredPairs, score_pairs
-from rankwright.model.rank import rank_documents, read_documents
+from rankwright.model.pairs import Pair, read_pairs
+from rankwright.model.pool import WorkerJob, WorkerPool, checked_chunk_size, default_devices
+from rankwright.model.predict import (
+    Parts,
+    PredictOptions,
+    ScoredPairs,
+    compute_pairs,
+    score_pairs,
+)
+from rankwright.model.ranking import RankingModel, RankRequest, rank_request
+from rankwright.model.scored import Computed
 
 __all__ = ["Scoring"]
 
@@ -39,6 +48,8 @@ class Scoring(CrossEncoderCore):
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         device: str | torch.device | Sequence[str | torch.device] | None = None,
+        pool: WorkerPool | None = None,
+        chunk_size: int | None = None,
         *,
         max_length: int | None = None,
         precision: str | None = None,
@@ -61,7 +72,11 @@ class Scoring(CrossEncoderCore):
             apply_softmax: Whether the scores of several labels are made to sum to 1.
             convert_to_numpy: Whether to return an array, which is the default.
             convert_to_tensor: Whether to return a tensor on the model's device.
-            device: Moves the model there first.
+            device: Moves the model there first. A list of several starts a process on each for
+                this call, with a copy of the model: see `start_multi_process_pool`.
+            pool: Processes to score in, from `start_multi_process_pool`.
+            chunk_size: Pairs that a process is given at a time; None picks. For several
+                processes only.
             max_length: Most tokens per pair, in this call only.
             precision: In this call only.
             deprecated: Names that these arguments had in earlier releases of Sentence
@@ -75,24 +90,27 @@ class Scoring(CrossEncoderCore):
         Raises:
             InputError: Inputs or options that cannot be used.
             ScoreError: The model gave NaN.
+            WorkerError: One of several processes failed.
         """
         if deprecated:
             today = {"inputs": inputs, "activation_fn": activation_fn, "max_length": max_length}
             today.update(renamed("predict", deprecated, PREDICT_NAMES, today))
             inputs, activation_fn, max_length = today.values()
-        self._move(device)
         read = read_pairs(inputs)
-        scores = self.score(
-            read.pairs,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
-            activation_fn=activation_fn,
-            apply_softmax=bool(apply_softmax),
-            max_length=max_length,
-            precision=precision,
-        ).scores
+        with self._placed(device, pool) as workers:
+            scores = self.score(
+                read.pairs,
+                prompt_name=prompt_name,
+                prompt=prompt,
+                batch_size=batch_size,
+                show_progress_bar=show_progress_bar,
+                activation_fn=activation_fn,
+                apply_softmax=bool(apply_softmax),
+                max_length=max_length,
+                precision=precision,
+                pool=workers,
+                chunk_size=chunk_size,
+            ).scores
         if convert_to_tensor:
             tensor = torch.from_numpy(scores).to(self.device)
             return tensor[0] if read.single else tensor
@@ -113,6 +131,8 @@ class Scoring(CrossEncoderCore):
         apply_softmax: bool = False,
         max_length: int | None = None,
         precision: str | None = None,
+        pool: WorkerPool | None = None,
+        chunk_size: int | None = None,
     ) -> ScoredPairs:
         """Like `predict`, and tells what happened: logits, lengths and how many were cut.
 
@@ -126,30 +146,49 @@ class Scoring(CrossEncoderCore):
             apply_softmax: As in `predict`.
             max_length: As in `predict`.
             precision: As in `predict`.
+            pool: As in `predict`.
+            chunk_size: As in `predict`.
 
         Raises:
-            InputError, ScoreError: As in `predict`.
+            InputError, ScoreError, WorkerError: As in `predict`.
         """
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise InputError(f"batch_size={batch_size!r}; expected at least 1, or None.")
         if show_progress_bar is None:
             show_progress_bar = logger.getEffectiveLevel() <= logging.INFO
-        engine = ScoreOptions(
-            max_pairs=batch_size,
+        job = WorkerJob(
+            prompt=choose_prompt(self.prompts, self.default_prompt_name, prompt_name, prompt),
+            max_length=(
+                self.max_length if max_length is None else self.checked_max_length(max_length)
+            ),
+            batch_size=batch_size,
             precision=precision or self.precision,
             progress=show_progress_bar,
-            device=self.device,
+            chunk_size=checked_chunk_size(chunk_size),
         )
-        limit = self.max_length if max_length is None else self.checked_max_length(max_length)
         activation = (
             self.activation_fn if activation_fn is None else resolve_activation(activation_fn)
         )
-        text = choose_prompt(self.prompts, self.default_prompt_name, prompt_name, prompt)
-        parts = Parts(
-            self.model, self.pair_tokenizer, self.scorer, self.num_labels, self._evaluation_mode
+        options = PredictOptions(job.max_length, activation, softmax=apply_softmax)
+        return score_pairs(
+            read_pairs(inputs).pairs,
+            self.num_labels,
+            options,
+            lambda pairs: self.compute_job(pairs, job) if pool is None else pool.compute(pairs, job),
         )
-        options = PredictOptions(limit, activation, text, apply_softmax, engine)
-        return score_pairs(parts, read_pairs(inputs).pairs, options)
+
+    def compute_job(self, pairs: list[Pair], job: WorkerJob) -> Computed:
+        """Logits of at least one pair, as `score` has them computed here or in a worker."""
+        engine = ScoreOptions(
+            max_pairs=job.batch_size,
+            precision=job.precision,
+            progress=job.progress,
+            device=self.device,
+        )
+        tokenizer, prefix = split_prompt(self.pair_tokenizer, job.prompt)
+        parts = Parts(self.model, tokenizer, self.scorer, self._evaluation_mode)
+        options = PredictOptions(job.max_length, self.activation_fn, prefix, engine=engine)
+        return compute_pairs(parts, pairs, options)
 
     def rank(
         self,
@@ -163,6 +202,8 @@ class Scoring(CrossEncoderCore):
         show_progress_bar: bool | None = None,
         activation_fn: str | Activation | None = None,
         device: str | torch.device | Sequence[str | torch.device] | None = None,
+        pool: WorkerPool | None = None,
+        chunk_size: int | None = None,
         *,
         ids: Sequence[Any] | None = None,
         metadata: Sequence[Any] | None = None,
@@ -183,6 +224,8 @@ class Scoring(CrossEncoderCore):
             show_progress_bar: As in `predict`.
             activation_fn: As in `predict`.
             device: As in `predict`.
+            pool: As in `predict`.
+            chunk_size: As in `predict`.
             ids: One id per document.
             metadata: One entry of any kind per document.
             first_stage_scores: One score per document, mixed in as `fusion` says.
@@ -197,60 +240,73 @@ class Scoring(CrossEncoderCore):
         Raises:
             InputError: Arguments that cannot be used, or a model with several labels.
             ScoreError: The model gave NaN, or a first-stage score is not finite.
+            WorkerError: One of several processes failed.
         """
         if deprecated:
             today = {"activation_fn": activation_fn}
             activation_fn = {**today, **renamed("rank", deprecated, RANK_NAMES, today)}[
                 "activation_fn"
             ]
-        if self.num_labels != 1:
-            raise InputError(
-                f"rank needs a model with one label; this one has {self.num_labels}. "
-                "Use predict and sort by the label you want."
-            )
-        if not isinstance(query, str):
-            raise InputTypeError(f"query is {query!r:.60} ({type(query).__name__}); not a string.")
-        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
-            raise InputError(f"top_k={top_k!r}; expected at least 1, or None for all documents.")
-        if first_stage_scores is not None:
-            self._check_fusable(activation_fn)
-        self._move(device)
-        candidates = read_documents(documents, ids, metadata)
-        scores = self.score(
-            [(query, text) for text in candidates.texts],
-            prompt_name=prompt_name,
-            prompt=prompt,
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
-            activation_fn=activation_fn,
-        ).scores.tolist()
-        columns = {"score": scores}
-        if first_stage_scores is not None and self.fusion is not None:
-            first = list(first_stage_scores)
-            mixed = fuse(self.fusion, scores, first)
-            columns = {"score": mixed, "reranker_score": scores, "first_stage_score": first}
-        return rank_documents(candidates, columns, top_k, return_documents)
-
-    def _check_fusable(self, activation_fn: str | Activation | None) -> None:
-        if self.fusion is None:
-            raise InputError(
-                "first_stage_scores was passed, but this model does not know how to mix them in. "
-                "Tune the weight on validation queries and set model.fusion = fusion.to_dict()."
-            )
-        if activation_fn is not None:
-            raise InputError(
-                "first_stage_scores and activation_fn cannot be passed together: the weight was "
-                "tuned for the model's own activation."
+        request = RankRequest(
+            query, documents, top_k, return_documents, ids, metadata, first_stage_scores
+        )
+        model = RankingModel(self.num_labels, self.fusion, activation_fn is None)
+        with self._placed(device, pool) as workers:
+            return rank_request(
+                request,
+                model,
+                lambda pairs: self.score(
+                    pairs,
+                    prompt_name=prompt_name,
+                    prompt=prompt,
+                    batch_size=batch_size,
+                    show_progress_bar=show_progress_bar,
+                    activation_fn=activation_fn,
+                    pool=workers,
+                    chunk_size=chunk_size,
+                ).scores.tolist(),
             )
 
-    def _move(self, device: str | torch.device | Sequence[str | torch.device] | None) -> None:
-        if device is None:
-            return
-        devices = [device] if isinstance(device, (str, torch.device)) else list(device)
-        if len(devices) != 1:
-            raise InputError(
-                f"device={devices!r}; one model scores on one device. Load one model per device "
-                "and give each a share of the pairs."
-            )
-        if torch.device(devices[0]) != self.device:
-            self.to(devices[0])
+    def start_multi_process_pool(
+        self, target_devices: Sequence[str | torch.device] | None = None
+    ) -> WorkerPool:
+        """Processes that score with copies of the model, as it is now; `predict` takes them.
+
+        They are spawned, so the program's main part needs ``if __name__ == "__main__":`` around
+        it. End them with `stop_multi_process_pool`, or use what this returns in ``with``. On CPUs
+        the threads are shared out among them.
+
+        Args:
+            target_devices: A device for each process, such as ``["cuda:0", "cuda:1"]`` or
+                ``["cpu", "cpu"]``; None for all GPUs, or up to four processes on the CPU.
+
+        Raises:
+            InputError: Devices that cannot be used.
+            WorkerError: A process could not be started.
+        """
+        return WorkerPool(self, default_devices() if target_devices is None else target_devices)
+
+    @staticmethod
+    def stop_multi_process_pool(pool: WorkerPool) -> None:
+        """Ends the processes of a pool; stopping twice does nothing."""
+        pool.close()
+
+    @contextmanager
+    def _placed(
+        self,
+        device: str | torch.device | Sequence[str | torch.device] | None,
+        pool: WorkerPool | None,
+    ) -> Iterator[WorkerPool | None]:
+        """Moves the model if asked to; the processes to score in, if there are any."""
+        given = [device] if isinstance(device, (str, torch.device)) else device
+        if pool is not None and given is not None:
+            raise InputError("Pass device or pool, not both: a pool's processes have devices.")
+        if given is None:
+            yield pool
+        elif len(given) == 1:
+            if torch.device(given[0]) != self.device:
+                self.to(given[0])
+            yield None
+        else:
+            with WorkerPool(self, given) as started:
+                yield started

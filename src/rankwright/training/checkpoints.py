@@ -153,14 +153,24 @@ def starting_point(resume: str | Path | bool | None, output_dir: str | Path) -> 
     if resume is None or resume is False:
         return None
     if resume is not True:
-        return str(require_complete(resume))
+        return str(_resumable(require_complete(resume)))
     newest = find_checkpoint(output_dir)
     if newest is None:
         raise TrainingError(
             f"there is no complete checkpoint in {output_dir} to resume from. Start with "
             "resume_from_checkpoint=False, or check output_dir."
         )
-    return str(newest)
+    return str(_resumable(newest))
+
+
+def _resumable(path: Path) -> Path:
+    if not any(path.glob("optimizer.*")):
+        raise TrainingError(
+            f"cannot resume from {path}: it holds the model only, because it was saved with "
+            "save_only_model=True. To train on from these weights, start anew with "
+            f"CrossEncoder({str(path)!r})."
+        )
+    return path
 
 
 def set_aside(path: Path) -> Path | None:
@@ -212,7 +222,7 @@ def rotate(output_dir: Path, keep: int | None, best: str | None) -> None:
         return
     checkpoints = complete_checkpoints(output_dir)
     protected = {checkpoints[-1].path.resolve()} if checkpoints else set()
-    if best is not None:
+    if best is not None and any(c.path.resolve() == Path(best).resolve() for c in checkpoints):
         protected.add(Path(best).resolve())
     surplus = len(checkpoints) - max(keep, len(protected))
     for checkpoint in checkpoints:

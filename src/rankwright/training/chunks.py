@@ -12,7 +12,7 @@ contrastive losses known as GradCache, Gao et al., 2021). The gradients are thos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -25,21 +25,29 @@ from rankwright.losses.base import Loss
 __all__ = ["score_in_parts", "share_out", "take"]
 
 
-def share_out(batch: PackedBatch, loss: Loss, most_tokens: int) -> list[tuple[PackedBatch, float]]:
+Share = float | Mapping[str, float]
+"""A part's share in the loss of the whole; one per component for a loss that has components."""
+
+
+def share_out(
+    batch: PackedBatch, loss: Loss, most_tokens: int, most_pairs: int | None = None
+) -> list[tuple[PackedBatch, Share]]:
     """Parts of a batch with the share each has in its loss.
 
     Whole groups, or single pairs where there are no groups, are put together by length until a
-    part holds ``most_tokens``; one larger than that is a part of its own.
+    part holds ``most_tokens`` or ``most_pairs``; a group larger than that is a part of its own.
 
     Args:
         batch: P pairs.
         loss: The loss; if it cannot be taken apart, the batch comes back whole.
         most_tokens: Tokens per part.
+        most_pairs: Pairs per part; None for any number.
 
     Returns:
         Batches, and numbers of at least 0 that sum to 1 (or are all 0, as the loss is then).
     """
-    if batch.num_tokens <= most_tokens:
+    most_pairs = most_pairs or batch.num_pairs
+    if batch.num_tokens <= most_tokens and batch.num_pairs <= most_pairs:
         return [(batch, 1.0)]
     total = loss.weight_of(batch.num_pairs, batch.labels, batch.group_sizes)
     if total is None:
@@ -49,23 +57,41 @@ def share_out(batch: PackedBatch, loss: Loss, most_tokens: int) -> list[tuple[Pa
     units = torch.zeros(len(sizes), dtype=torch.int64).index_add_(
         0, torch.arange(len(sizes)).repeat_interleave(sizes), batch.lengths
     )
+    per_pair = units / sizes.clamp(min=1)
     parts: list[list[int]] = []
-    held = 0
-    for unit in torch.argsort(units / sizes, descending=True, stable=True).tolist():
-        if not parts or held + int(units[unit]) > most_tokens:
+    held = pairs_held = 0
+    for unit in torch.argsort(per_pair, descending=True, stable=True).tolist():
+        size, tokens = int(sizes[unit]), int(units[unit])
+        full = held + tokens > most_tokens or pairs_held + size > most_pairs
+        # Groups without pairs come last, and never make a part of their own.
+        if not parts or (full and size > 0):
             parts.append([])
-            held = 0
+            held = pairs_held = 0
         parts[-1].append(unit)
-        held += int(units[unit])
-    shared = []
+        held += tokens
+        pairs_held += size
+    shared: list[tuple[PackedBatch, Share]] = []
     for part in parts:
         pairs = torch.cat([torch.arange(int(ends[u] - sizes[u]), int(ends[u])) for u in part])
         labels = None if batch.labels is None else batch.labels[pairs.to(batch.labels.device)]
         groups = None if batch.group_sizes is None else sizes[torch.tensor(part)]
         chosen = replace(take(batch, pairs), labels=labels, group_sizes=groups)
-        weight = loss.weight_of(len(pairs), labels, groups) or 0.0
-        shared.append((chosen, weight / total if total > 0 else 0.0))
+        weight = loss.weight_of(len(pairs), labels, groups)
+        assert weight is not None
+        shared.append((chosen, _ratio(weight, total)))
     return shared
+
+
+def _ratio(part: Share, whole: Share) -> Share:
+    if isinstance(part, Mapping) or isinstance(whole, Mapping):
+        assert isinstance(part, Mapping)
+        assert isinstance(whole, Mapping)
+        return {name: _divided(part[name], whole[name]) for name in whole}
+    return _divided(part, whole)
+
+
+def _divided(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
 
 
 def take(batch: PackedBatch, pairs: Tensor) -> PackedBatch:

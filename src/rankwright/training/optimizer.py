@@ -31,7 +31,7 @@ def parameter_groups(
     Raises:
         InputError: An expression found in no name.
     """
-    groups: dict[tuple[str | None, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[str | None, bool, type], list[nn.Parameter]] = {}
     unused = set(rates)
     names = []
     for name, parameter in named:
@@ -40,7 +40,9 @@ def parameter_groups(
         names.append(name)
         pattern = next((p for p in rates if re.search(p, name)), None)
         unused.discard(pattern or "")
-        groups.setdefault((pattern, name in decaying), []).append(parameter)
+        # No fused optimizer takes sharded weights and a loss's own, which are whole, at once.
+        kind = type(parameter.data)
+        groups.setdefault((pattern, name in decaying, kind), []).append(parameter)
     if unused:
         raise InputError(
             f"learning_rate_mapping: {sorted(unused)[0]!r} matches no parameter. "
@@ -49,5 +51,5 @@ def parameter_groups(
     return [
         {"params": parameters, "weight_decay": weight_decay if decays else 0.0}
         | ({} if pattern is None else {"lr": rates[pattern]})
-        for (pattern, decays), parameters in groups.items()
+        for (pattern, decays, _), parameters in groups.items()
     ]

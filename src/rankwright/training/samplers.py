@@ -1,51 +1,77 @@
-"""In which order rows are seen, and which of them share a batch.
-
-Every sampler draws from its own generator, seeded with ``seed + epoch``: the order follows from
-these two numbers alone, so a resumed run continues exactly where it stopped, and nothing else
-that draws random numbers can change it.
-"""
+"""Choosing samplers: which rows share a batch, and in which turn data sets give theirs."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 import torch
 from torch.utils.data import BatchSampler
 
-from rankwright.data.columns import LABEL_COLUMNS, input_columns
+from rankwright.data.columns import LABEL_COLUMNS
 from rankwright.errors import InputError
+from rankwright.training.sampling.base import (
+    DefaultBatchSampler,
+    EpochBatchSampler,
+    InOrderSampler,
+    Reseeded,
+    SamplerOptions,
+    ShuffledSampler,
+)
+from rankwright.training.sampling.duplicates import NoDuplicatesSampler
+from rankwright.training.sampling.labels import GroupByLabelSampler
+from rankwright.training.sampling.lengths import LengthGroupedSampler
+from rankwright.training.sampling.mixing import (
+    Mixture,
+    MultiDatasetDefaultBatchSampler,
+    Proportional,
+    RoundRobin,
+    Shares,
+)
+from rankwright.training.sampling.queries import QueryGroupedSampler
+from rankwright.training.sampling.texts import is_flat, row_lengths
 
 __all__ = [
     "BatchSamplers",
+    "DefaultBatchSampler",
     "EpochBatchSampler",
     "LengthGroupedSampler",
     "MultiDatasetBatchSamplers",
+    "MultiDatasetDefaultBatchSampler",
     "NoDuplicatesSampler",
     "SamplerOptions",
     "ShuffledSampler",
     "build_batch_sampler",
+    "build_multi_sampler",
+    "check_strategy",
+    "mixing_weights",
 ]
 
-logger = logging.getLogger(__name__)
+SEED_STEP = 1_000_003
+"""Added to the seed for each further data set, so that data sets of one size differ in order."""
 
 
 class BatchSamplers(str, Enum):
     """How rows are put into batches."""
 
     BATCH_SAMPLER = "batch_sampler"
-    """Shuffled; any rows may share a batch."""
+    """Shuffled; any rows may share a batch. Streams come in their own order."""
     NO_DUPLICATES = "no_duplicates"
     """Shuffled; no text appears in two rows of a batch. For losses with in-batch negatives."""
     NO_DUPLICATES_HASHED = "no_duplicates_hashed"
     """The same; `NO_DUPLICATES` compares hashes here anyway."""
     GROUP_BY_LABEL = "group_by_label"
-    """Of use to embedding losses only; not available for cross-encoders."""
+    """Every batch has at least two labels and two rows of each of its labels. Not for streams."""
+    LENGTH_GROUPED = "length_grouped"
+    """Rows of a batch are of nearly equal length, so that little is computed for padding where
+    there is any, and steps take equally long. The same as
+    ``train_sampling_strategy="group_by_length"``."""
+    QUERY_GROUPED = "query_grouped"
+    """From rows of (query, document, label), batches of whole queries: all rows of a query, up to
+    ``max_documents_per_query``, are one group, so that losses that compare the documents of a query
+    can be used. The batch size counts queries. In a stream, the rows of a query must be
+    adjacent. Rows that hold several documents already are shuffled."""
 
 
 class MultiDatasetBatchSamplers(str, Enum):
@@ -54,153 +80,44 @@ class MultiDatasetBatchSamplers(str, Enum):
     ROUND_ROBIN = "round_robin"
     """One batch of each in turn, until one is exhausted."""
     PROPORTIONAL = "proportional"
-    """In proportion to their sizes, until all are exhausted."""
+    """In proportion to their sizes, until all are exhausted. Not for streams."""
+    TEMPERATURE = "temperature"
+    """In proportion to ``size ** (1 / multi_dataset_temperature)``: small data sets are seen more
+    often than their size says (Arivazhagan et al., 2019). An epoch has as many batches as with
+    `PROPORTIONAL`; small data sets are repeated in it, large ones continued in the next. Not for
+    streams."""
 
 
-@dataclass(frozen=True)
-class SamplerOptions:
-    """What all samplers are told.
-
-    Attributes:
-        batch_size: Rows per batch.
-        drop_last: Whether batches that are not full are left out.
-        seed: The order of epoch e follows from ``seed + e``.
-    """
-
-    batch_size: int
-    drop_last: bool = False
-    seed: int = 0
+_SPECIAL = {
+    BatchSamplers.NO_DUPLICATES: NoDuplicatesSampler,
+    BatchSamplers.NO_DUPLICATES_HASHED: NoDuplicatesSampler,
+    BatchSamplers.GROUP_BY_LABEL: GroupByLabelSampler,
+}
 
 
-class EpochBatchSampler(BatchSampler):
-    """Yields lists of row numbers; `set_epoch` chooses the order.
+def check_strategy(kind: Any, strategy: str) -> None:
+    """Refuses a strategy that is unknown, or that contradicts the batch sampler.
 
     Args:
-        num_rows: Rows in the dataset.
-        options: Batch size, seed and so on.
+        kind: A `BatchSamplers`, or a class or function.
+        strategy: ``train_sampling_strategy`` of the training arguments.
+
+    Raises:
+        InputError: Such a strategy.
     """
-
-    def __init__(self, num_rows: int, options: SamplerOptions) -> None:
-        self.num_rows = num_rows
-        self.options = options
-        self.batch_size = options.batch_size
-        self.drop_last = options.drop_last
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the order of this epoch, counted from 0."""
-        self.epoch = epoch
-
-    def generator(self) -> torch.Generator:
-        """A fresh generator for the current epoch."""
-        return torch.Generator().manual_seed(self.options.seed + self.epoch)
-
-    def __len__(self) -> int:
-        full, rest = divmod(self.num_rows, self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
-
-    @abstractmethod
-    def __iter__(self) -> Iterator[list[int]]:
-        """Lists of at most ``batch_size`` row numbers."""
-
-
-class InOrderSampler(EpochBatchSampler):
-    """Rows as they come."""
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return _cut(list(range(self.num_rows)), self)
-
-
-class ShuffledSampler(EpochBatchSampler):
-    """Rows in random order."""
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return _cut(torch.randperm(self.num_rows, generator=self.generator()).tolist(), self)
-
-
-class NoDuplicatesSampler(EpochBatchSampler):
-    """Random order, but no text appears in two rows of one batch.
-
-    A row that clashes waits for the next batch. What is still waiting when the epoch has had
-    its number of batches is left out of this epoch, and the log says how many rows that were.
-
-    Args:
-        dataset: A dataset with text columns.
-        options: Batch size, seed and so on.
-    """
-
-    def __init__(self, dataset: Any, options: SamplerOptions) -> None:
-        super().__init__(len(dataset), options)
-        self._texts = _row_hashes(dataset)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        waiting: list[int] = torch.randperm(self.num_rows, generator=self.generator()).tolist()
-        waiting.reverse()  # the end of the list is the head of the queue
-        placed = 0
-        for _ in range(len(self)):
-            batch, clashing = self._take(waiting)
-            waiting.extend(reversed(clashing))
-            if not batch or (self.drop_last and len(batch) < self.batch_size):
-                break
-            placed += len(batch)
-            yield batch
-        if placed < self.num_rows and not self.drop_last:
-            logger.warning(
-                "NO_DUPLICATES left out %d of %d rows in epoch %d: too many rows share a text for "
-                "batches of %d. Use smaller batches to see them all.",
-                *(self.num_rows - placed, self.num_rows, self.epoch, self.batch_size),
-            )
-
-    def _take(self, waiting: list[int]) -> tuple[list[int], list[int]]:
-        batch: list[int] = []
-        clashing: list[int] = []
-        seen: set[int] = set()
-        while waiting and len(batch) < self.batch_size:
-            row = waiting.pop()
-            if seen.isdisjoint(self._texts[row]):
-                batch.append(row)
-                seen.update(self._texts[row])
-            else:
-                clashing.append(row)
-        return batch, clashing
-
-
-class LengthGroupedSampler(EpochBatchSampler):
-    """Random batches of rows of nearly equal length.
-
-    Rows are shuffled and taken in stretches of many batches; each stretch is sorted by length
-    and cut into batches, and the batches are shuffled. The very first batch holds the longest
-    rows, so that a lack of memory shows at once.
-
-    Args:
-        lengths: Length of every row, in any unit.
-        options: Batch size, seed and so on.
-    """
-
-    STRETCH = 50
-    """Batches per stretch."""
-
-    def __init__(self, lengths: Sequence[int], options: SamplerOptions) -> None:
-        super().__init__(len(lengths), options)
-        self.lengths = lengths
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = self.generator()
-        order: list[int] = torch.randperm(self.num_rows, generator=generator).tolist()
-        if self.drop_last:
-            order = order[: len(self) * self.batch_size]
-        stretch = self.STRETCH * self.batch_size
-        batches: list[list[int]] = []
-        for start in range(0, len(order), stretch):
-            rows = sorted(order[start : start + stretch], key=lambda i: -self.lengths[i])
-            batches.extend(_cut(rows, self))
-        if not batches:
-            return
-        longest = max(range(len(batches)), key=lambda b: self.lengths[batches[b][0]])
-        batches[0], batches[longest] = batches[longest], batches[0]
-        yield batches[0]
-        for i in torch.randperm(len(batches) - 1, generator=generator).tolist():
-            yield batches[i + 1]
+    strategy = str(getattr(strategy, "value", strategy))
+    if strategy not in ("random", "sequential", "group_by_length"):
+        raise InputError(
+            f"train_sampling_strategy='{strategy}' is not available here; use 'random', "
+            "'sequential' or 'group_by_length'."
+        )
+    same = kind == BatchSamplers.LENGTH_GROUPED and strategy == "group_by_length"
+    if kind != BatchSamplers.BATCH_SAMPLER and strategy != "random" and not same:
+        name = repr(kind.value) if isinstance(kind, BatchSamplers) else str(kind)
+        raise InputError(
+            f"batch_sampler={name} and train_sampling_strategy='{strategy}' both decide which rows "
+            "share a batch; set one of them only."
+        )
 
 
 def build_batch_sampler(
@@ -221,77 +138,102 @@ def build_batch_sampler(
 
     Raises:
         InputError: A sampler or strategy that is not available.
+        LabelError: Labels that do not allow what the sampler is to do.
     """
-    if not isinstance(kind, str):
-        made: BatchSampler = kind(
-            dataset,
-            batch_size=options.batch_size,
-            drop_last=options.drop_last,
-            valid_label_columns=list(LABEL_COLUMNS),
-            generator=torch.Generator().manual_seed(options.seed),
-            seed=options.seed,
-        )
-        return made
-    kind = BatchSamplers(kind)
-    if kind is BatchSamplers.GROUP_BY_LABEL:
-        raise InputError(
-            "batch_sampler='group_by_label' serves losses that compare embeddings within a batch; "
-            "no cross-encoder loss does. Use 'batch_sampler' or 'no_duplicates'."
-        )
-    if kind is not BatchSamplers.BATCH_SAMPLER:
-        if strategy != "random":
-            raise InputError(
-                f"batch_sampler='{kind.value}' and train_sampling_strategy='{strategy}' both "
-                "decide which rows share a batch; set one of them only."
-            )
-        return NoDuplicatesSampler(dataset, options)
-    if strategy == "random":
-        return ShuffledSampler(len(dataset), options)
+    if isinstance(kind, str):
+        kind = BatchSamplers(kind)
+    check_strategy(kind, strategy)
+    if not isinstance(kind, BatchSamplers):
+        return _own(dataset, kind, options)
+    if kind in _SPECIAL:
+        return _SPECIAL[kind](dataset, options)
+    if kind is BatchSamplers.QUERY_GROUPED and is_flat(dataset[:1]):
+        return QueryGroupedSampler(dataset, options)
+    if kind is BatchSamplers.LENGTH_GROUPED or strategy == "group_by_length":
+        return LengthGroupedSampler(row_lengths(dataset), options)
     if strategy == "sequential":
         return InOrderSampler(len(dataset), options)
-    if strategy == "group_by_length":
-        return LengthGroupedSampler(_row_lengths(dataset), options)
-    raise InputError(
-        f"train_sampling_strategy='{strategy}' is not available here; use 'random', "
-        "'sequential' or 'group_by_length'."
+    return ShuffledSampler(len(dataset), options)
+
+
+def _own(dataset: Any, make: Callable[..., Any], options: SamplerOptions) -> BatchSampler:
+    generator = torch.Generator().manual_seed(options.seed)
+    made = make(
+        dataset,
+        batch_size=options.batch_size,
+        drop_last=options.drop_last,
+        valid_label_columns=list(LABEL_COLUMNS),
+        generator=generator,
+        seed=options.seed,
     )
+    return Reseeded(made, generator, options.seed)
 
 
-def _cut(rows: list[int], sampler: EpochBatchSampler) -> Iterator[list[int]]:
-    for start in range(0, len(rows), sampler.batch_size):
-        batch = rows[start : start + sampler.batch_size]
-        if len(batch) == sampler.batch_size or not sampler.drop_last:
-            yield batch
+def mixing_weights(
+    kind: Any, names: Sequence[str], sizes: Sequence[int] | None, temperature: float
+) -> list[float] | None:
+    """How often each data set's turn comes.
 
+    Args:
+        kind: A `MultiDatasetBatchSamplers`, or a dict of weights.
+        names: Names of the data sets.
+        sizes: Rows of each; None if one of them is a stream.
+        temperature: The t of ``size ** (1 / t)``.
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Sequence):
-        for item in value:
-            yield from _texts(item)
+    Returns:
+        A number per data set; None where turns do not follow from weights.
 
-
-def _row_texts(dataset: Any) -> Iterator[list[str]]:
-    """The texts of every row, read in large blocks."""
-    names = input_columns(dataset.column_names)
-    block = 10_000
-    for start in range(0, len(dataset), block):
-        columns: Mapping[str, Sequence[Any]] = dataset[start : start + block]
-        for values in zip(*(columns[name] for name in names), strict=True):
-            yield [text for value in values for text in _texts(value)]
-
-
-def _row_hashes(dataset: Any) -> list[frozenset[int]]:
-    # Only equality matters, so 8 bytes per text do: a clash by chance merely separates two rows.
-    return [
-        frozenset(
-            int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-            for text in texts
+    Raises:
+        InputError: Weights that are missing or too many, or a mixture that needs sizes.
+    """
+    if isinstance(kind, Mapping):
+        if set(kind) != set(names):
+            raise InputError(
+                "multi_dataset_batch_sampler must give a weight to each data set and to no other: "
+                f"found {', '.join(map(repr, kind))}; the data sets are "
+                f"{', '.join(map(repr, names))}."
+            )
+        return [float(kind[name]) for name in names]
+    if kind == MultiDatasetBatchSamplers.ROUND_ROBIN:
+        return [1.0] * len(names)
+    if sizes is None:
+        name = f"'{kind.value}'" if isinstance(kind, MultiDatasetBatchSamplers) else str(kind)
+        example = ", ".join(f"{name!r}: 1.0" for name in names)
+        raise InputError(
+            f"multi_dataset_batch_sampler={name} needs to know how many rows each data set has, "
+            "and one of them is a stream. Use multi_dataset_batch_sampler='round_robin', or give "
+            f"weights: multi_dataset_batch_sampler={{{example}}}."
         )
-        for texts in _row_texts(dataset)
-    ]
+    if kind == MultiDatasetBatchSamplers.TEMPERATURE:
+        return [size ** (1.0 / temperature) for size in sizes]
+    return None
 
 
-def _row_lengths(dataset: Any) -> list[int]:
-    return [sum(map(len, texts)) for texts in _row_texts(dataset)]
+def build_multi_sampler(
+    mixture: Mixture, samplers: Sequence[BatchSampler], kind: Any, temperature: float, seed: int
+) -> BatchSampler:
+    """The sampler for several data sets that all have a length.
+
+    Args:
+        mixture: The data sets.
+        samplers: A batch sampler for each.
+        kind: A `MultiDatasetBatchSamplers`; a dict of weights, data set -> number; or a class or
+            function that makes a sampler when called with
+            ``(dataset, batch_samplers=, generator=, seed=)``.
+        temperature: The t of ``size ** (1 / t)`` for ``"temperature"``.
+        seed: Seed of the first epoch.
+
+    Raises:
+        InputError: Weights that do not fit the data sets.
+    """
+    if not isinstance(kind, MultiDatasetBatchSamplers | Mapping):
+        generator = torch.Generator().manual_seed(seed)
+        made = kind(mixture, batch_samplers=list(samplers), generator=generator, seed=seed)
+        return Reseeded(made, generator, seed)
+    if kind is MultiDatasetBatchSamplers.ROUND_ROBIN:
+        return RoundRobin(mixture, samplers, None, seed)
+    sizes = [len(dataset) for dataset in mixture.datasets]  # type: ignore[arg-type]
+    weights = mixing_weights(kind, mixture.names, sizes, temperature)
+    if weights is None:
+        return Proportional(mixture, samplers, None, seed)
+    return Shares(mixture, samplers, weights, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rankwright.errors import InputError, InputTypeError
@@ -13,9 +13,18 @@ from rankwright.losses.base import Loss
 if TYPE_CHECKING:
     from rankwright.model import CrossEncoder
 
-__all__ = ["build_loss", "check_options", "prompt_of", "recomputing", "unwrapped_after"]
+__all__ = [
+    "build_loss",
+    "check_options",
+    "default_prompt",
+    "infer_direction",
+    "own_recomputing",
+    "unwrapped_after",
+]
 
 logger = logging.getLogger(__name__)
+
+_LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "error", "ece", "brier", "nll", "perplexity")
 
 
 def build_loss(loss: Loss | Callable[[CrossEncoder], Loss] | None, model: CrossEncoder) -> Loss:
@@ -23,7 +32,6 @@ def build_loss(loss: Loss | Callable[[CrossEncoder], Loss] | None, model: CrossE
 
     Raises:
         InputTypeError: Something else than a loss.
-        InputError: Several losses.
     """
     if loss is None:
         import rankwright.losses as losses
@@ -32,8 +40,6 @@ def build_loss(loss: Loss | Callable[[CrossEncoder], Loss] | None, model: CrossE
         if name not in losses.__all__:
             raise InputError(f"a model with {model.num_labels} labels needs a loss; pass loss=.")
         loss = getattr(losses, name)
-    if isinstance(loss, dict):
-        raise InputError("loss is a dict, for several datasets; training takes one of each.")
     if not isinstance(loss, Loss) and callable(loss):
         loss = loss(model)
     if not isinstance(loss, Loss):
@@ -44,40 +50,49 @@ def build_loss(loss: Loss | Callable[[CrossEncoder], Loss] | None, model: CrossE
     return loss
 
 
-def prompt_of(args: Any, model: CrossEncoder) -> str:
-    """What stands before every query in training.
-
-    Raises:
-        InputError: Prompts by dataset or column.
-    """
-    if isinstance(args.prompts, str):
-        return args.prompts
-    if args.prompts:
-        raise InputError(
-            "prompts is a dict, for several datasets; with one dataset it must be a text, which "
-            "is put before every query."
-        )
+def default_prompt(model: CrossEncoder) -> str:
+    """What ``predict`` puts before every query unless told otherwise."""
     name = getattr(model, "default_prompt_name", None)
     return "" if name is None else str(model.prompts[name])
 
 
-def check_options(args: Any, model: Any, *, has_data: bool, has_evaluator: bool) -> None:
+def check_options(args: Any, model: Any, held_out: Any, *, has_evaluator: bool) -> None:
     """Refuses settings that would fail, or do nothing, much later.
+
+    Args:
+        args: `CrossEncoderTrainingArguments`.
+        model: The model to train, or None.
+        held_out: The evaluation data, by name if there are several; or None.
+        has_evaluator: Whether there is an evaluator.
 
     Raises:
         InputError: Such a setting.
     """
     evaluates = str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
-    if (evaluates or args.eval_on_start) and not (has_data or has_evaluator):
+    if (evaluates or args.eval_on_start) and held_out is None and not has_evaluator:
         raise InputError(
             "eval_strategy asks for evaluations, but there is neither an eval_dataset nor an "
             "evaluator. Pass one of them, or set eval_strategy='no'."
         )
     metric = args.metric_for_best_model
-    if args.load_best_model_at_end and not has_data and metric in ("loss", "eval_loss"):
+    if args.load_best_model_at_end and metric in ("loss", "eval_loss"):
+        if isinstance(held_out, Mapping):
+            names = ", ".join(f"'eval_{name}_loss'" for name in held_out)
+            raise InputError(
+                "load_best_model_at_end needs metric_for_best_model: there are several evaluation "
+                f"losses. Name one of {names}, or a metric of an evaluator."
+            )
+        if held_out is None:
+            raise InputError(
+                "load_best_model_at_end needs metric_for_best_model: without an eval_dataset there "
+                "is no loss to compare. Name a metric of the evaluator, such as "
+                "'eval_dev_ndcg@10'."
+            )
+    if args.length_column_name != "length":
         raise InputError(
-            "load_best_model_at_end needs metric_for_best_model: without an eval_dataset there is "
-            "no loss to compare. Name a metric of the evaluator, such as 'eval_dev_ndcg@10'."
+            f"length_column_name={args.length_column_name!r} has no effect: rows are grouped by "
+            "the length of their texts, and every column but the label is a text to train on. "
+            "Leave it out."
         )
     if args.fp16 and args.device.type == "cpu":
         logger.warning("fp16=True has no effect on a CPU; training in float32. bf16=True works.")
@@ -88,30 +103,63 @@ def check_options(args: Any, model: Any, *, has_data: bool, has_evaluator: bool)
         model.check_savable()
 
 
-@contextlib.contextmanager
-def recomputing(model: Any, args: Any) -> Iterator[None]:
-    """Gradient checkpointing while training, if the arguments ask for it.
+def infer_direction(args: Any, evaluators: Sequence[Any]) -> None:
+    """Sets ``greater_is_better``, unless the user did, by what ``metric_for_best_model`` is.
 
-    transformers would switch it on itself, under names and with options that change from release
-    to release and that packed execution does not know.
+    An evaluator knows that of its main metric. Of others, those whose names end like an error's
+    are better when they are lower.
+    """
+    metric = args.metric_for_best_model
+    if metric is None or args.direction_given:
+        return
+    name = str(metric).removeprefix("eval_")
+    for evaluator in _flat(evaluators):
+        primary, own = getattr(evaluator, "primary_metric", None), getattr(evaluator, "name", "")
+        if primary is not None and name in (primary, f"{own}_{primary}"):
+            args.greater_is_better = bool(getattr(evaluator, "greater_is_better", True))
+            return
+    args.greater_is_better = not name.lower().endswith(_LOWER_IS_BETTER)
+
+
+def _flat(evaluators: Sequence[Any]) -> Iterator[Any]:
+    for evaluator in evaluators:
+        yield evaluator
+        yield from _flat(getattr(evaluator, "evaluators", ()))
+
+
+@contextlib.contextmanager
+def own_recomputing(
+    args: Any,
+) -> Iterator[Callable[[Any], contextlib.AbstractContextManager[None]]]:
+    """Keeps gradient checkpointing away from transformers, and hands over how to switch it on.
+
+    transformers would do it under names and with options that change from release to release and
+    that packed execution does not know. The model may be made only when training starts.
     """
     flags = [f for f in ("activation_checkpointing", "gradient_checkpointing") if hasattr(args, f)]
     before = {flag: getattr(args, flag) for flag in flags}
     if not any(before.values()):
-        yield
+        yield lambda model: contextlib.nullcontext()
         return
     # The new name where there is one: the old one warns.
     name = flags[0]
     options = {f"{name}_kwargs": getattr(args, f"{name}_kwargs")}
-    getattr(model.model, f"{name}_enable")(**options)
     for flag in flags:
         setattr(args, flag, False)
     try:
-        yield
+        yield lambda model: _recomputing(model.model, name, options)
     finally:
-        getattr(model.model, f"{name}_disable")()
         for flag, value in before.items():
             setattr(args, flag, value)
+
+
+@contextlib.contextmanager
+def _recomputing(model: Any, name: str, options: dict[str, Any]) -> Iterator[None]:
+    getattr(model, f"{name}_enable")(**options)
+    try:
+        yield
+    finally:
+        getattr(model, f"{name}_disable")()
 
 
 @contextlib.contextmanager
@@ -127,4 +175,4 @@ def unwrapped_after(trainer: Any) -> Iterator[None]:
         if not nested:
             trainer.is_in_train = False  # transformers leaves it set when training fails
             for name in ("forward", "_original_forward"):
-                trainer.model.__dict__.pop(name, None)
+                getattr(trainer.model, "__dict__", {}).pop(name, None)

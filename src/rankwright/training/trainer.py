@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,17 @@ from rankwright.engine.allocator import keep_freed_memory
 from rankwright.engine.batch import PackedBatch
 from rankwright.errors import InputError, InputTypeError, TrainingError
 from rankwright.losses.base import Loss
+from rankwright.losses.segments import as_real
 from rankwright.training.arguments import CrossEncoderTrainingArguments
+from rankwright.training.baseline import Baseline
+from rankwright.training.binding import (
+    build_collator,
+    build_losses,
+    check_rows,
+    loss_of,
+    loss_parameters,
+    losses,
+)
 from rankwright.training.card import describe_run
 from rankwright.training.checkpoints import (
     discard,
@@ -27,20 +37,31 @@ from rankwright.training.checkpoints import (
     starting_point,
 )
 from rankwright.training.chunks import score_in_parts, share_out
-from rankwright.training.collator import PackedInputs, PackingCollator
-from rankwright.training.data import as_dataset, check_dataset, make_loader, quiet_fork
+from rankwright.training.collator import PackedInputs
+from rankwright.training.components import LossComponents, gatherer
+from rankwright.training.data import as_datasets, named, one_of, quiet_fork
 from rankwright.training.evaluating import EvaluatingTrainer
 from rankwright.training.evaluators import as_evaluators
+from rankwright.training.guards import CollapseWatch, combiner
+from rankwright.training.leaks import LeakWatch
+from rankwright.training.loaders import check_sampling, keep_epochs, make_loader
+from rankwright.training.loss_state import LossParameters, load_losses, save_losses
 from rankwright.training.optimizer import parameter_groups
+from rankwright.training.pushing import PushingTrainer
+from rankwright.training.refused import refuse_launch
+from rankwright.training.searching import SearchingTrainer, with_adapter
 from rankwright.training.setup import (
-    build_loss,
     check_options,
-    prompt_of,
-    recomputing,
+    infer_direction,
+    own_recomputing,
     unwrapped_after,
 )
+from rankwright.training.sharding import ShardingTrainer, check_sharding
+from rankwright.training.tracking import note_emissions
 from rankwright.training.truncation import TruncationReport
+from rankwright.training.two_passes import Part, first_pass
 from rankwright.training.weights import load_weights
+from rankwright.training.windows import Window, scaled
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -52,7 +73,7 @@ __all__ = ["CrossEncoderTrainer"]
 logger = logging.getLogger(__name__)
 
 
-class CrossEncoderTrainer(EvaluatingTrainer):
+class CrossEncoderTrainer(ShardingTrainer, SearchingTrainer, PushingTrainer, EvaluatingTrainer):
     """Trains a `CrossEncoder`.
 
     The collator turns rows into one packed batch (in dataloader workers, if there are any), the
@@ -64,10 +85,14 @@ class CrossEncoderTrainer(EvaluatingTrainer):
         model: The model to train; it is changed in place.
         args: Settings; all defaults, writing to ``tmp_trainer``, if None.
         train_dataset: A `datasets.Dataset`, `datasets.IterableDataset` (with ``max_steps``) or
-            list of dicts. The first text column is the query; the loss says what else it takes.
-        eval_dataset: The same, for the loss on held-out data.
-        loss: A loss, or a class or function that makes one from the model. By default
-            `BinaryCrossEntropyLoss` for one label, else ``CrossEntropyLoss``.
+            list of dicts; or a dict of these, such as a `datasets.DatasetDict`, to train on
+            several: each keeps its own columns, and every batch comes from one of them. The first
+            text column is the query; the loss says what else it takes.
+        eval_dataset: The same, for the loss on held-out data. A dict gives ``eval_{name}_loss``
+            for each.
+        loss: A loss, or a class or function that makes one from the model; or a dict of these,
+            with one for each data set. By default `BinaryCrossEntropyLoss` for one label, else
+            ``CrossEntropyLoss``.
         evaluator: One evaluator or several, called as
             ``evaluator(model, output_path=, epoch=, steps=)`` whenever an evaluation is due.
             Their metrics appear as ``eval_...``, their files in ``{output_dir}/eval/``.
@@ -80,6 +105,8 @@ class CrossEncoderTrainer(EvaluatingTrainer):
         optimizer_cls_and_kwargs: Class and options of the optimizer.
         preprocess_logits_for_metrics: Not used, like ``compute_metrics``.
         tokenizer: Old name of ``processing_class``.
+        peft_config: Puts an adapter into the model, such as ``peft.LoraConfig(r=8)``; only it and
+            the head are then trained. See `CrossEncoder.add_adapter`.
 
     Raises:
         InputError: Contradictory or unavailable settings.
@@ -100,7 +127,7 @@ class CrossEncoderTrainer(EvaluatingTrainer):
         args: CrossEncoderTrainingArguments | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
-        loss: Loss | Callable[[CrossEncoder], Loss] | None = None,
+        loss: Any = None,
         evaluator: Any = None,
         data_collator: Callable[[list[Any]], PackedInputs] | None = None,
         processing_class: Any = None,
@@ -111,6 +138,7 @@ class CrossEncoderTrainer(EvaluatingTrainer):
         optimizer_cls_and_kwargs: tuple[Any, dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[..., Any] | None = None,
         tokenizer: Any = None,
+        peft_config: Any = None,
     ) -> None:
         if compute_metrics is not None or preprocess_logits_for_metrics is not None:
             logger.warning(
@@ -126,22 +154,42 @@ class CrossEncoderTrainer(EvaluatingTrainer):
         if model is None and model_init is None:
             raise InputError("CrossEncoderTrainer needs a model, or a model_init that makes one.")
         evaluators = as_evaluators(evaluator)
-        held_out = as_dataset(eval_dataset, "eval_dataset")
-        check_options(args, model, has_data=held_out is not None, has_evaluator=bool(evaluators))
+        train = as_datasets(train_dataset, "train_dataset")
+        held_out = as_datasets(eval_dataset, "eval_dataset")
+        check_options(args, model, held_out, has_evaluator=bool(evaluators))
+        check_sampling(train, args)
+        check_sharding(args, optimizers[0])
+        infer_direction(args, evaluators)
+        self._peft_config = peft_config
+        self._given = (loss, data_collator)
+        self._loss_starts = {}
+        self._part: Part | None = None
+        self._window = Window({}, [])
+        with_adapter(model, peft_config, args.seed)
         self._truncation = TruncationReport()
-        self._share = 1.0
+        self.baseline = Baseline(self)
+        self.collapse = CollapseWatch(args.on_collapse)
+        self.leaks = LeakWatch(args.on_leak)
+        self._share: float | Mapping[str, float] = 1.0
+        self.loss_components = LossComponents()
         super().__init__(
             model=model,
             args=args,
-            train_dataset=as_dataset(train_dataset, "train_dataset"),
+            train_dataset=train,
             # transformers insists on evaluation data; an evaluator brings its own.
             eval_dataset=[] if held_out is None and evaluators else held_out,
             processing_class=tokenizer if processing_class is None else processing_class,
             model_init=model_init,
-            callbacks=[self._truncation, *(callbacks or [])],
+            callbacks=[
+                LossParameters(lambda: self.loss, args.world_size),
+                *(self._truncation, self.baseline, self.collapse, self.leaks),
+                *(callbacks or []),
+            ],
             optimizers=optimizers,
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
         )
+        refuse_launch(self)
+        self.collapse.combine = combiner(self.accelerator)
         self.eval_dataset = held_out
         self.evaluators = evaluators
         if self.processing_class is None:
@@ -149,19 +197,19 @@ class CrossEncoderTrainer(EvaluatingTrainer):
         # A loss is the mean over one micro-batch: transformers must divide by their number.
         self.model_accepts_loss_kwargs = False
         self.loss_is_scaled_for_ga = False
-        self.loss = build_loss(loss, self.model).to(args.device)
-        if self.loss.mini_batch_size and args.world_size > 1:
-            raise InputError(
-                "mini_batch_size works in one process only; with several, use a smaller "
-                "per_device_train_batch_size or gradient_checkpointing=True."
-            )
-        for dataset in (self.train_dataset, self.eval_dataset):
-            check_dataset(dataset, self.loss)
-        self.data_collator = data_collator or PackingCollator(
-            replace(self.loss.pairs, prompt=prompt_of(args, self.model)),
-            self.model.pair_tokenizer,
-            self.model.max_length,
-        )
+        self._settle(self.model)
+        for data in (self.train_dataset, self.eval_dataset):
+            check_rows(named(data), self.data_collator)
+
+    def _settle(self, model: Any) -> None:
+        loss, collator = self._given
+        data = {"train_dataset": self.train_dataset, "eval_dataset": self.eval_dataset}
+        made = build_losses(loss, model, data)
+        for _, one in losses(made):
+            self._renewed(one, model).to(self.args.device)
+        self.loss = made
+        every = named(self.eval_dataset) | named(self.train_dataset)
+        self.data_collator = build_collator(model, self.args, (made, collator), every)
 
     # --- data ---------------------------------------------------------------------------------
 
@@ -169,19 +217,31 @@ class CrossEncoderTrainer(EvaluatingTrainer):
         """The batches to train on."""
         if self.train_dataset is None:
             raise InputError("Training needs a train_dataset.")
-        loader = make_loader(self.train_dataset, self.args, self.data_collator, training=True)
-        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+        collator = self.leaks.collator(self.data_collator, self.train_dataset)
+        args = copy.copy(self.args)
+        if args.auto_find_batch_size:
+            args.per_device_train_batch_size = self._train_batch_size
+        loader = make_loader(self.train_dataset, args, collator, training=True)
+        prepared: DataLoader[Any] = keep_epochs(self.accelerator.prepare(loader))
+        return prepared
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """The batches to compute the evaluation loss on."""
+        """The batches to compute the evaluation loss on.
+
+        Args:
+            eval_dataset: The name of one of the trainer's data sets, or any data; the trainer's
+                own if None.
+        """
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise InputError("The evaluation loss needs an eval_dataset.")
-        return self.get_test_dataloader(as_dataset(dataset, "eval_dataset"))
+        if isinstance(dataset, str):
+            dataset = one_of(self.eval_dataset, dataset)
+        return self.get_test_dataloader(as_datasets(dataset, "eval_dataset"))
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
         """The rows of any dataset, in order."""
-        dataset = as_dataset(test_dataset, "test_dataset")
+        dataset = as_datasets(test_dataset, "test_dataset")
         loader = make_loader(dataset, self.args, self.data_collator, training=False)
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
 
@@ -202,12 +262,30 @@ class CrossEncoderTrainer(EvaluatingTrainer):
         Returns:
             A scalar; with ``return_outputs`` also the ``(P,)`` or ``(P, num_labels)`` scores.
         """
+        if self._part is not None:
+            with self.accelerator.autocast():
+                return self._part.loss(model)
         batch = PackedBatch.from_dict(inputs)
-        parts = self.loss.mini_batch_size
+        objective = loss_of(self.loss, inputs)
+        most = objective.mini_batch_size or batch.num_pairs
         with self.accelerator.autocast():
-            scores: Tensor = score_in_parts(model, batch, parts) if parts else model(batch)
-        loss = self.loss.compute(scores.float(), batch.labels, batch.group_sizes) * self._share
+            whole = batch.num_pairs <= most
+            scores: Tensor = model(batch) if whole else score_in_parts(model, batch, most)
+        loss = self._judged(objective, scores, batch)
         return (loss, scores) if return_outputs else loss
+
+    def _judged(self, objective: Loss, scores: Tensor, batch: PackedBatch) -> Tensor:
+        found = objective.compute(as_real(scores), batch.labels, batch.group_sizes)
+        total = self.loss_components.total(found, self._share)
+        if self.model.training:
+            self.collapse.saw_scores(objective, scores, batch.labels, batch.group_sizes, found)
+        return total
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The micro-batches of the next optimiser step."""
+        samples, items = super().get_batch_samples(*args, **kwargs)
+        self._window = Window(self.loss, samples, gatherer(self.args.world_size))
+        return samples, items
 
     def training_step(self, model: nn.Module, inputs: PackedInputs, *args: Any) -> Tensor:
         """One forward and backward pass.
@@ -216,7 +294,11 @@ class CrossEncoderTrainer(EvaluatingTrainer):
             TrainingError: The loss is not a finite number. The weights have not been touched.
         """
         self._truncation.count(inputs)
+        self.leaks.count(inputs)
+        self.loss_components.discard()
         loss = self._training_passes(model, inputs, *args)
+        self.loss_components.close("train")
+        self.collapse.step_done()
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"the loss is {float(loss)} at step {self.state.global_step + 1}. Lower the "
@@ -229,22 +311,52 @@ class CrossEncoderTrainer(EvaluatingTrainer):
     def _training_passes(self, model: nn.Module, inputs: PackedInputs, *args: Any) -> Tensor:
         batch = PackedBatch.from_dict(inputs)
         most = self.args.max_tokens_per_pass or (4096 if self.args.device.type == "cpu" else 65_536)
-        parts = [(batch, 1.0)] if self.loss.mini_batch_size else share_out(batch, self.loss, most)
+        objective = loss_of(self.loss, inputs)
+        parts = share_out(batch, objective, most, objective.mini_batch_size)
+        factor = self._window.factor(objective, batch)
         total: Tensor = torch.zeros((), device=self.args.device)
         for number, (part, share) in enumerate(parts, start=1):
             # Several processes add up their gradients once per step, not once per part.
-            quiet = contextlib.nullcontext() if number == len(parts) else self._alone(model)
-            with quiet:
-                self._share = share
-                total += super().training_step(model, PackedInputs(part.to_dict()), *args)
+            last = number == len(parts)
+            self._share = scaled(share, factor)
+            many = part.num_pairs > (objective.mini_batch_size or part.num_pairs)
+            if self.args.world_size > 1 and many:
+                total += self._two_passes(model, inputs.part(part), last, *args)
+                continue
+            with contextlib.nullcontext() if last else self._alone(model):
+                total += super().training_step(model, inputs.part(part), *args)
         self._share = 1.0
         return total
+
+    def _two_passes(self, model: nn.Module, inputs: PackedInputs, last: bool, *args: Any) -> Tensor:
+        """See `rankwright.training.two_passes`."""
+        model.train()
+        objective = loss_of(self.loss, inputs)
+        batch = PackedBatch.from_dict(self._prepare_inputs(inputs))
+        own = [p for p in objective.parameters() if p.requires_grad]
+        with self.accelerator.autocast():
+            loss, parts = first_pass(
+                model,
+                batch,
+                objective.mini_batch_size or batch.num_pairs,
+                (lambda scores: self._judged(objective, scores, batch), own),
+            )
+        try:
+            for self._part in parts:
+                done = last and self._part is parts[-1]
+                with contextlib.nullcontext() if done else self._alone(model):
+                    super().training_step(model, inputs.part(self._part.batch), *args)
+        finally:
+            self._part = None
+        steps: int = self.current_gradient_accumulation_steps
+        return loss / steps
 
     def _alone(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
         return self.accelerator.no_sync(model)  # type: ignore[no-any-return]
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         norm = super()._clip_grad_norm(model)
+        self.collapse.saw_gradient(norm)
         # With fp16 the scaler expects such gradients, skips the step and lowers its scale.
         if self.accelerator.scaler is None and not bool(torch.isfinite(torch.as_tensor(norm))):
             raise TrainingError(
@@ -265,6 +377,25 @@ class CrossEncoderTrainer(EvaluatingTrainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             loss, scores = self.compute_loss(model, inputs, return_outputs=True)
+        if not bool(torch.isfinite(loss)):
+            broken = int((~torch.isfinite(scores)).sum())
+            raise TrainingError(
+                f"the evaluation loss is {float(loss)} at step {self.state.global_step}; {broken} "
+                f"of {scores.numel()} scores are not finite numbers. "
+                + (
+                    "The weights are broken, or half precision is too narrow for them: "
+                    "lower the learning rate, or use float32 or bf16."
+                    if broken
+                    else "Check the labels of eval_dataset."
+                )
+            )
+        rows = float(inputs["row_pairs"].numel())
+        self.loss_components.close("eval", rows)
+        batch = PackedBatch.from_dict(inputs)
+        weight = loss_of(self.loss, inputs).weight_of(
+            batch.num_pairs, batch.labels, batch.group_sizes
+        )
+        self._weigh(loss.detach(), float(weight) if isinstance(weight, int | float) else rows)
         if prediction_loss_only:
             return loss.detach(), None, None
         return loss.detach(), scores.detach(), inputs.get("labels")
@@ -272,15 +403,14 @@ class CrossEncoderTrainer(EvaluatingTrainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The optimizer, with the rates of ``learning_rate_mapping``."""
         trained = self.model if model is None else model
-        named = [*trained.named_parameters()]
-        named += [(f"loss.{name}", p) for name, p in self.loss.named_parameters()]
+        parameters = [*trained.named_parameters(), *loss_parameters(self.loss)]
         mapping = self.args.learning_rate_mapping
-        own = any(name.startswith("loss.") for name, _ in named)
+        own = any(name.startswith("loss.") for name, _ in parameters)
         if self.optimizer is not None or not (mapping or own):
             optimizer: torch.optim.Optimizer = super().create_optimizer(model)
             return optimizer
         decaying = set(self.get_decay_parameter_names(trained))
-        groups = parameter_groups(named, decaying, mapping, self.args.weight_decay)
+        groups = parameter_groups(parameters, decaying, mapping, self.args.weight_decay)
         kind, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
             self.args, trained
         )
@@ -304,16 +434,22 @@ class CrossEncoderTrainer(EvaluatingTrainer):
             TrainingError: No complete checkpoint to resume from, or a loss that is not finite.
         """
         start = starting_point(resume_from_checkpoint, self.args.output_dir)
+        self.leaks.look(self.train_dataset, self.eval_dataset, self.evaluators)
         if self.args.device.type == "cpu":
             keep_freed_memory()
         with (
             quiet_fork(self.args.dataloader_num_workers),
             unwrapped_after(self),
-            recomputing(self.model, self.args),
+            own_recomputing(self.args) as self._recomputing,
         ):
             output = super().train(start, *args, **kwargs)
         describe_run(self, output, self._truncation)
+        note_emissions(self)
         return output
+
+    def _inner_training_loop(self, batch_size: int | None = None, *args: Any, **kwargs: Any) -> Any:
+        with self._recomputing(self.model):
+            return super()._inner_training_loop(batch_size, *args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         run_dir = Path(self._get_output_dir(trial=trial))
@@ -329,9 +465,12 @@ class CrossEncoderTrainer(EvaluatingTrainer):
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if writer:
+            save_losses(self.loss, path)
             mark_complete(path, self.state.global_step)
             if aside is not None:
                 discard(aside)
+        self._push_held()
+        if writer:
             rotate(run_dir, limit, self.state.best_model_checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -345,15 +484,17 @@ class CrossEncoderTrainer(EvaluatingTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Writes the model's own card; transformers' card knows nothing of rerankers."""
-        folder = Path(self.args.output_dir)
-        (folder / "README.md").write_text(self.model.model_card(folder.name), encoding="utf-8")
+        self.model.save_card(self.args.output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_weights((self.model if model is None else model).model, resume_from_checkpoint)
+        load_losses(self.loss, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         logger.info(
             "Loading the best model, %s (%s).",
             *(self.state.best_model_checkpoint, self.state.best_metric),
         )
-        load_weights(self.model.model, self.state.best_model_checkpoint)
+        with self.whole_weights():
+            load_weights(self.model.model, self.state.best_model_checkpoint)
+        load_losses(self.loss, self.state.best_model_checkpoint)

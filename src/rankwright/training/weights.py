@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rankwright.errors import WeightsError
+from rankwright.model.adapter_files import is_adapter_folder, restore_adapter
 
 __all__ = ["load_weights"]
 
@@ -21,13 +22,17 @@ def load_weights(model: Any, folder: str | Path) -> None:
     """Copies the weights in ``folder`` into ``model``, in place.
 
     Args:
-        model: A transformers model of the architecture that was saved.
+        model: A transformers model of the architecture that was saved, or with the adapter that
+            was saved.
         folder: What ``save_pretrained`` wrote.
 
     Raises:
         WeightsError: There are no weights, or they do not fit.
     """
     folder = Path(folder)
+    if is_adapter_folder(folder):
+        restore_adapter(model, folder)
+        return
     state = _read(folder)
     expected = model.state_dict()
     if state.keys() - expected.keys() or _missing(model, expected, state):

@@ -88,7 +88,8 @@ class PostNormEncoder(PackedEncoder):
         x = e.word_embeddings(ids) + e.position_embeddings(positions)
         segments = getattr(e, "token_type_embeddings", None)
         if segments is not None:
-            x = x + (segments.weight[0] if types is None else segments(types))
+            # Called rather than indexed, so that an adapter on it counts.
+            x = x + segments(ids.new_zeros(1) if types is None else types)
         x = dropout(norm(x, e.LayerNorm).to(run.dtype), e.dropout.p, run.training)
         return x if self.project is None else linear(x, (self.project,), run.cache)
 

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rankwright.errors import MissingDependencyError
-from rankwright.model.card.data import CrossEncoderModelCardData, MetricRow
-from rankwright.model.hub import full_name
+from rankwright.model.card.data import CrossEncoderModelCardData
+from rankwright.model.card.facts import DatasetFacts, names_of
+from rankwright.model.card.markdown import (
+    Markdown,
+    block,
+    code,
+    finalize,
+    hub_link,
+    inline,
+    json_block,
+    number,
+    one_line,
+    python,
+)
+from rankwright.model.card.matter import default_title, front_matter, is_on_hub, task_name
+from rankwright.model.card.plots import CURVES_FILE, GAINS_FILE
+from rankwright.model.card.tables import (
+    MAX_LOG_ROWS,
+    evaluation_table,
+    log_table,
+    samples_table,
+    statistics_table,
+)
 
-__all__ = ["CardFacts", "render_card"]
+__all__ = ["CardFacts", "is_untouched", "render_card"]
 
-TAGS = ("sentence-transformers", "cross-encoder", "reranker", "rankwright")
+_SEAL = re.compile(r"\n<!-- Edit this file freely: .* \(([0-9a-f]{16})\) -->\n$")
+_EXAMPLES = (
+    ("how do I list files", "ls lists the files of a folder"),
+    ("how do I list files", "rm removes files"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +58,8 @@ class CardFacts:
         fusion: How first-stage scores are mixed in, or None.
         location: Name or folder to load it from, for the snippets.
         versions: Package -> version.
+        scores: What the model gives the card's usage examples, as text; None if it was not asked.
+        plots: File name -> what the picture shows.
     """
 
     architecture: str
@@ -45,6 +71,8 @@ class CardFacts:
     fusion: dict[str, Any] | None
     location: str
     versions: dict[str, str]
+    scores: str | None = None
+    plots: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_card(data: CrossEncoderModelCardData, facts: CardFacts) -> str:
@@ -53,20 +81,36 @@ def render_card(data: CrossEncoderModelCardData, facts: CardFacts) -> str:
     Raises:
         MissingDependencyError: jinja2 is not installed.
     """
-    matter = yaml.safe_dump(_front_matter(data, facts), sort_keys=False, allow_unicode=True)
-    title = data.model_name or data.model_id or _default_title(data)
     body = _template().render(
         data=data,
         facts=facts,
-        title=_one_line(title),
+        title=data.model_name or data.model_id or default_title(data),
+        task=task_name(data, facts.num_labels),
+        base=_base(data.base_model),
+        trained_on=[name for name in _named(data.train_datasets, data.train_data) if name],
+        examples=(data.generate_widget_examples and data.usage_examples) or _EXAMPLES,
+        scores=None if facts.scores is None else Markdown(one_line(facts.scores)),
         improvements=any(row.baseline is not None for row in data.results),
-        training_data=_names(data.train_datasets),
+        curves=_picture(CURVES_FILE, facts.plots),
+        gains=_picture(GAINS_FILE, facts.plots),
+        thinned=len(data.training_logs) > MAX_LOG_ROWS,
+        citations={loss.name: loss.citation for loss in data.losses if loss.citation},
     )
-    return f"---\n{matter}---\n\n{body.strip()}\n"
+    text = f"{front_matter(data, facts.num_labels)}\n{_tidy(body)}\n"
+    return (
+        f"{text}\n<!-- Edit this file freely: an edited card is kept when the model is saved "
+        + (f"again. ({_digest(text)}) -->\n")
+    )
 
 
-def _default_title(data: CrossEncoderModelCardData) -> str:
-    return f"Cross-encoder based on {data.base_model}" if data.base_model else "Cross-encoder"
+def is_untouched(card: str) -> bool:
+    """Whether a card is as `render_card` made it."""
+    seal = _SEAL.search(card)
+    return seal is not None and _digest(card[: seal.start()]) == seal[1]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @cache
@@ -76,73 +120,61 @@ def _template() -> Any:
     except ImportError as error:
         raise MissingDependencyError.for_package("jinja2", "train", "A model card") from error
     text = resources.files(__package__).joinpath("card.md.jinja").read_text(encoding="utf-8")
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(cell=_cell, number=_number, code=_code)
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=finalize
+    )
+    environment.filters.update(
+        block=block,
+        cell=_cell,
+        code=code,
+        duration=_duration,
+        json_block=json_block,
+        number=number,
+        python=python,
+    )
+    environment.globals.update(
+        evaluation_table=evaluation_table,
+        log_table=log_table,
+        named=_named,
+        samples_table=samples_table,
+        statistics_table=statistics_table,
+    )
     return environment.from_string(text)
 
 
-def _front_matter(data: CrossEncoderModelCardData, facts: CardFacts) -> dict[str, Any]:
-    matter: dict[str, Any] = {}
-    if data.language:
-        matter["language"] = [data.language] if isinstance(data.language, str) else data.language
-    if data.license:
-        matter["license"] = data.license
-    matter["tags"] = list(dict.fromkeys([*TAGS, *data.tags]))
-    # A folder of this machine means nothing to others, and the hub refuses it.
-    if data.base_model and _is_on_hub(data.base_model):
-        matter["base_model"] = data.base_model
-    datasets = [d["id"] for d in data.train_datasets if isinstance(d, dict) and d.get("id")]
-    if datasets:
-        matter["datasets"] = datasets
-    matter["pipeline_tag"] = "text-ranking" if facts.num_labels == 1 else "text-classification"
-    matter["library_name"] = "sentence-transformers"
-    if data.results:
-        matter["metrics"] = sorted({row.metric for row in data.results})
-        matter["model-index"] = [_model_index(data, matter["pipeline_tag"])]
-    return matter
+def _tidy(body: str) -> str:
+    """Without blank lines in a row."""
+    return re.sub(r"\n{3,}", "\n\n", body.strip())
 
 
-def _model_index(data: CrossEncoderModelCardData, task: str) -> dict[str, Any]:
-    by_dataset: dict[str, list[MetricRow]] = {}
-    for row in data.results:
-        by_dataset.setdefault(row.dataset, []).append(row)
-    return {
-        "name": data.model_name or data.model_id or _default_title(data),
-        "results": [
-            {
-                "task": {"type": task, "name": data.task_name},
-                "dataset": {"name": name, "type": re.sub(r"\W+", "-", name).strip("-") or "data"},
-                "metrics": [
-                    {"type": row.metric.lower(), "value": row.value, "name": row.metric}
-                    for row in rows
-                ],
-            }
-            for name, rows in by_dataset.items()
-        ],
-    }
+def _cell(value: Any) -> Markdown:
+    return inline(value)
 
 
-def _is_on_hub(name: str) -> bool:
-    organised = full_name(name) == name and name.count("/") <= 1
-    return organised and not name.startswith((".", "/", "~")) and not Path(name).exists()
+def _base(name: str | None) -> Markdown | None:
+    if not name:
+        return None
+    return hub_link(name) if is_on_hub(name) else code(name)
 
 
-def _names(datasets: list[str | dict[str, str]]) -> list[str]:
-    return [d if isinstance(d, str) else d.get("name") or d.get("id", "") for d in datasets]
+def _named(datasets: list[Any], seen: list[DatasetFacts]) -> list[Markdown]:
+    """Names of data sets, with links to the hub where there are any."""
+    found = []
+    given = names_of(datasets)
+    for i in range(max(len(given), len(seen))):
+        facts = seen[i] if i < len(seen) else DatasetFacts()
+        name, hub = given[i] if i < len(given) else (facts.name, None)
+        hub = hub or facts.id
+        found.append(hub_link(hub, "datasets", name) if hub else inline(name))
+    return found
 
 
-def _one_line(value: Any) -> str:
-    return " ".join(str(value).split())
+def _picture(file: str, plots: Mapping[str, str]) -> Markdown | None:
+    return Markdown(f"![{plots[file]}]({file})") if file in plots else None
 
 
-def _cell(value: Any) -> str:
-    return _one_line(_number(value)).replace("|", "\\|")
-
-
-def _code(value: Any) -> str:
-    """A Python string literal, so that no name can break out of a snippet."""
-    return repr(str(value))
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} seconds"

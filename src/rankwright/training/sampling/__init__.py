@@ -1,0 +1,1 @@
+"""Samplers: which rows share a batch, and in which order batches come."""
