@@ -9,6 +9,9 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# Test files share the cores, at most four at a time; each test computes on one.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test quick lint types clean
 
@@ -23,13 +26,13 @@ demo: .venv/.ready-demo ## Train, judge and save a code-search reranker, without
 	$(BIN)/rankwright demo --overwrite $(ARGS)
 
 test: setup ## Run all tests, the linter, the format check and the type check
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 quick: setup ## Run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: setup ## Check style and format
 	$(BIN)/ruff check .

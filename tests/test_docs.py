@@ -6,12 +6,16 @@ import importlib.util
 import json
 import re
 import shlex
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import metadata
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from benchmarks import demo_table
@@ -25,6 +29,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAX_NOT_RUN = 2
 # Frameworks too large for the development extra: their snippets run where they are installed.
 LARGE = {"from rankwright.integrations.mteb import": "mteb"}
+
+SERVERS: list[Any] = []
+"""Servers that a page's snippets started."""
 
 BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>not run|file): (?P<note>.+?) -->\n)?^```(?P<language>\w*)\n"
@@ -135,6 +142,9 @@ def run_command(words: list[str], where: str) -> None:
     if program == "rankwright":
         from rankwright.cli.main import app
 
+        if arguments[0] == "serve":
+            start_server(arguments)
+            return
         extra = FOR_TINY_MODELS.get(arguments[0], [])
         code = app([*arguments, *extra], prog_name="rankwright", standalone_mode=False)
         assert code in (None, 0), f"{where}: {shlex.join(words)} ended with exit code {code}"
@@ -146,6 +156,39 @@ def run_command(words: list[str], where: str) -> None:
         assert extras <= set(metadata("rankwright").get_all("Provides-Extra") or []), where
     else:
         assert words[:3] == ["python3", "-m", "venv"], f"{where}: nothing checks {words}"
+
+
+def start_server(arguments: list[str]) -> None:
+    """`rankwright serve` beside the page's later snippets, which talk to it."""
+    import uvicorn
+
+    from rankwright.cli.main import app
+
+    started: list[uvicorn.Server] = []
+
+    def run(application: Any, **options: Any) -> None:
+        options.pop("timeout_graceful_shutdown")
+        server = uvicorn.Server(uvicorn.Config(application, **{**options, "log_level": "error"}))
+        threading.Thread(target=server.run, daemon=True).start()
+        started.append(server)
+
+    with mock.patch("rankwright.serving.run.uvicorn.run", run):
+        app([*arguments, "--port", PORT], prog_name="rankwright", standalone_mode=False)
+    end = time.monotonic() + 20
+    while not started[0].started:
+        assert time.monotonic() < end, "the server did not start"
+        time.sleep(0.05)
+    SERVERS.extend(started)
+
+
+def free_port() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])
+
+
+PORT = free_port()
+"""Stands for 8080, which may be taken on the machine that runs the tests."""
 
 
 def run_file(block: Block, where: str) -> None:
@@ -179,13 +222,16 @@ def test_every_snippet_runs(
             continue
         if block.language == "python":
             # the page's own line numbers in tracebacks
-            source = "\n" * (block.line - 1) + block.text
+            source = "\n" * (block.line - 1) + block.text.replace("8080", PORT)
             exec(compile(source, str(page), "exec"), namespace)
         elif block.language == "bash":
             for words in commands(block.text):
                 run_command(words, where)
         else:
             run_file(block, where)
+    for server in SERVERS:
+        server.should_exit = True
+    SERVERS.clear()
     written = {path.name for path in tmp_path.iterdir()}
     if page.name == "quickstart.md":
         made = {"my-reranker", "my-second-reranker", "my-own-reranker", "my.run", "lists.parquet"}
@@ -221,7 +267,7 @@ def test_links_lead_somewhere() -> None:
 def test_files_that_the_pages_name_exist() -> None:
     places = [ROOT, ROOT / "src" / "rankwright"]
     for page in PAGES:
-        named = re.findall(r"`?((?:[a-z_]+/)+[\w.]*\w(?:\.py)?/?)`?", page.read_text("utf-8"))
+        named = re.findall(r"`?((?:[a-z_]+/)+[\w.-]*\w(?:\.py)?/?)`?", page.read_text("utf-8"))
         for name in named:
             if name.startswith(("tests/", "docs/", "benchmarks/", "src/")) or name.endswith(".py"):
                 assert any((place / name).exists() for place in places) or (

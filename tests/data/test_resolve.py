@@ -38,7 +38,7 @@ def test_columns_in_the_order_of_the_lookups() -> None:
         "document_2": ["A", "B"],
         "scores": [[1.0, 0.5], [0.25, 0.0]],
     }
-    assert list(lazy[:])[0] == "query"
+    assert next(iter(lazy[:])) == "query"
 
 
 def test_lists_and_a_limit() -> None:

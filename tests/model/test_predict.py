@@ -201,7 +201,7 @@ def test_bad_options(model: CrossEncoder) -> None:
         ({"prompt_name": 32}, "must be passed by name"),
         ({"precision": "int3"}, "precision='int3'"),
         ({"device": ["cpu", "cuda:99"]}, "no cuda:99 here"),
-        ({"pool": {}}, "no argument 'pool'"),
+        ({"pool": {}}, "pool is dict; expected what start_multi_process_pool"),
         ({"activation_fn": lambda x: x.sum()}, "activation_fn gave"),
     ):
         with pytest.raises(InputError, match=message):

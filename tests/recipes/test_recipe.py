@@ -95,7 +95,7 @@ def test_write_template(tmp_path: Path) -> None:
 plain_texts = st.text(min_size=1).filter(str.strip)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(
     source=plain_texts,
     sql=st.none() | plain_texts,

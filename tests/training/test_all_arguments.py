@@ -63,7 +63,7 @@ def trainer_for(folder: Path, **options: Any) -> CrossEncoderTrainer:
         ({"include_for_metrics": ["inputs"]}, "evaluators"),
         ({"label_names": ["label"]}, "Rename the column"),
         ({"deepspeed": {"zero_optimization": {"stage": 2}}}, "torchrun"),
-        ({"fsdp": "full_shard"}, "torchrun"),
+        ({"fsdp": "shard_grad_op"}, "full_shard"),
     ],
 )
 def test_refused(tmp_path: Path, options: dict[str, Any], words: str) -> None:

@@ -20,7 +20,7 @@ from rankwright import (
     ListNetLoss,
     MSELoss,
 )
-from rankwright.training.card import log_rows
+from rankwright.training.card import CrossEncoderModelCardCallback, log_rows
 from rankwright.training.card_data import describe_datasets, usage_examples
 from rankwright.training.card_settings import changed_arguments, shown_arguments
 from tests.tiny import save_tiny, tiny_tokenizer
@@ -143,6 +143,16 @@ def test_what_a_training_says_nothing_about(tmp_path: Path, model: CrossEncoder)
     card = model.model_card()
     for absent in ("Environmental", "Evaluation data", "Citation", "in bold"):
         assert absent not in card
+
+
+def test_a_card_that_is_not_to_be_filled_in(tmp_path: Path, model: CrossEncoder) -> None:
+    trainer = CrossEncoderTrainer(
+        model=model, args=arguments(tmp_path / "run", max_steps=1), train_dataset=rows(4)
+    )
+    trainer.remove_callback(CrossEncoderModelCardCallback)
+    trainer.train()
+    assert model.model_card_data.training_summary == {}
+    assert model.model_card_data.losses == []
 
 
 def test_losses_and_their_papers(tmp_path: Path, model: CrossEncoder) -> None:

@@ -160,7 +160,7 @@ def _table(column: str, spec: Any) -> _Table:
             f"lookups[{column!r}] is {type(spec).__name__}; expected a datasets.Dataset (one split "
             "of it), or (dataset, id column), or (dataset, id column, text column)."
         )
-    if not hasattr(dataset, "__getitem__"):
+    if not hasattr(dataset, "__len__"):
         raise InputTypeError(f"lookups[{column!r}] is a stream; its rows cannot be looked up.")
     wanted = [n for n in present if n == "id" or n.endswith("_id")]
     id_column = names[0] if names else _only(wanted, present, column, "id")

@@ -11,7 +11,7 @@ import torch
 
 from rankwright.engine.prompted import split_prompt
 from rankwright.engine.scoring import ScoreOptions
-from rankwright.errors import InputError
+from rankwright.errors import InputError, InputTypeError
 from rankwright.model.activations import Activation, resolve_activation
 from rankwright.model.contract import choose_prompt
 from rankwright.model.core import CrossEncoderCore
@@ -174,7 +174,9 @@ class Scoring(CrossEncoderCore):
             read_pairs(inputs).pairs,
             self.num_labels,
             options,
-            lambda pairs: self.compute_job(pairs, job) if pool is None else pool.compute(pairs, job),
+            lambda pairs: (
+                self.compute_job(pairs, job) if pool is None else pool.compute(pairs, job)
+            ),
         )
 
     def compute_job(self, pairs: list[Pair], job: WorkerJob) -> Computed:
@@ -299,6 +301,10 @@ class Scoring(CrossEncoderCore):
     ) -> Iterator[WorkerPool | None]:
         """Moves the model if asked to; the processes to score in, if there are any."""
         given = [device] if isinstance(device, (str, torch.device)) else device
+        if pool is not None and not isinstance(pool, WorkerPool):
+            raise InputTypeError(
+                f"pool is {type(pool).__name__}; expected what start_multi_process_pool returns."
+            )
         if pool is not None and given is not None:
             raise InputError("Pass device or pool, not both: a pool's processes have devices.")
         if given is None:

@@ -260,9 +260,10 @@ class Batcher:
         seconds = max(time.perf_counter() - begin, 1e-9)
         tokens = int(pairs.lengths.sum())
         self._speed += 0.1 * (tokens / seconds - self._speed)
+        # Before the results, so that whoever has its answer finds it counted.
+        self._on_work(Work(len(batch), tokens, len({id(job) for job, _ in batch}), seconds))
         for (job, position), logit in zip(batch, logits.tolist(), strict=True):
             job.put(position, logit)
-        self._on_work(Work(len(batch), tokens, len({id(job) for job, _ in batch}), seconds))
 
     def _after_failure(self, batch: list[tuple[Job, int]], error: Exception) -> None:
         """Requests that shared a failed pass are tried alone: only the culprit fails."""

@@ -29,7 +29,7 @@ __all__ = ["Sharded", "ShardingTrainer", "check_sharding", "take_fsdp"]
 
 logger = logging.getLogger(__name__)
 
-_HOOKS = ("_state_dict_pre_hooks", "_load_state_dict_pre_hooks")
+_HOOKS = ("_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
 _FLAGS = ("_is_fsdp_managed_module", "_fsdp_use_orig_params")
 
 
@@ -132,6 +132,7 @@ class Sharded(nn.Module):
             for name, parameter in part._parameters.items():
                 if parameter is not None:
                     self._places.setdefault(parameter, []).append((part, name))
+        self._hooks: list[tuple[dict[int, Any], int, Any]] = []
         self._exchanging = True
         self._nested = 0
         forget_weights()
@@ -182,6 +183,7 @@ class Sharded(nn.Module):
         wrapper: Any = self
         wrapper.reshard()
         forget_weights()
+        self._hooks = self._lifted_hooks()
         put = {}
         for parameter, places in self._places.items():
             full = nn.Parameter(_full(parameter.detach()), parameter.requires_grad)
@@ -195,16 +197,23 @@ class Sharded(nn.Module):
         for parameter, places in self._places.items():
             for part, name in places:
                 part._parameters[name] = parameter
+        for hooks, key, hook in self._hooks:
+            hooks[key] = hook
 
-    def give_back(self) -> nn.Module:
-        """The model with its whole weights, and without anything of FSDP; for all processes."""
-        self._put_whole()
-        self._places = {}
+    def _lifted_hooks(self) -> list[tuple[dict[int, Any], int, Any]]:
+        """Takes FSDP's hooks off the model: saving and loading would meet whole weights in them."""
+        found: list[tuple[dict[int, Any], int, Any]] = []
         for part in self.module.modules():
             for hooks in (getattr(part, name) for name in _HOOKS):
                 for key, hook in list(hooks.items()):
                     if getattr(hook, "__module__", "").startswith("torch.distributed.fsdp"):
-                        del hooks[key]
+                        found.append((hooks, key, hooks.pop(key)))
+        return found
+
+    def give_back(self) -> nn.Module:
+        """The model with its whole weights, and without anything of FSDP; for all processes."""
+        self._put_whole()
+        self._places, self._hooks = {}, []
         return self.module
 
     def _remove(self, flags: tuple[str, ...]) -> None:

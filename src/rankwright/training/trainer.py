@@ -28,7 +28,7 @@ from rankwright.training.binding import (
     loss_parameters,
     losses,
 )
-from rankwright.training.card import describe_run
+from rankwright.training.card import CrossEncoderModelCardCallback, describe_run
 from rankwright.training.checkpoints import (
     discard,
     mark_complete,
@@ -182,6 +182,7 @@ class CrossEncoderTrainer(ShardingTrainer, SearchingTrainer, PushingTrainer, Eva
             model_init=model_init,
             callbacks=[
                 LossParameters(lambda: self.loss, args.world_size),
+                CrossEncoderModelCardCallback(),
                 *(self._truncation, self.baseline, self.collapse, self.leaks),
                 *(callbacks or []),
             ],

@@ -28,7 +28,6 @@ class CrossEncoderModelCardData:
         license: Licence id, such as ``"apache-2.0"``.
         model_name: Title of the card.
         model_id: Name on the hub, set when the model is pushed.
-        base_model: What the model was trained from.
         train_datasets: Names of the training data, or ``{"name": ..., "id": ...}``. Training adds
             what it sees of them, in the same order.
         eval_datasets: Names of the evaluation data, alike.
@@ -38,6 +37,7 @@ class CrossEncoderModelCardData:
         generate_widget_examples: Whether the card shows rows of the data: samples, and a usage
             example with the scores the model gives it. Set it to False for data that must not be
             published.
+        base_model: What the model was trained from.
         training_summary: What to say about the training, as name -> value. A model with an empty
             one counts as untrained, and then a card it came with is kept as it is.
         hyperparameters: The settings that matter most, name -> value.
@@ -62,13 +62,13 @@ class CrossEncoderModelCardData:
     license: str | None = None
     model_name: str | None = None
     model_id: str | None = None
-    base_model: str | None = None
     train_datasets: list[str | dict[str, Any]] = field(default_factory=list)
     eval_datasets: list[str | dict[str, Any]] = field(default_factory=list)
     task_name: str | None = None
     tags: list[str] = field(default_factory=list)
     local_files_only: bool = False
     generate_widget_examples: bool = True
+    base_model: str | None = None
     training_summary: dict[str, Any] = field(default_factory=dict)
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     results: list[MetricRow] = field(default_factory=list)
