@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,6 +124,22 @@ def test_a_graph_that_is_no_reranker(tmp_path: Path) -> None:
     for kind in (OnnxBackend, OpenVinoBackend):
         with pytest.raises(ModelError, match=r"takes \['pixels'\]"):
             kind(tmp_path / "model.onnx")
+
+
+def test_importing_engines_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
+    program = (
+        "import os; from rankwright.engine.openvino_runtime import openvino_module; "
+        "openvino_module('x').Core(); print(os.environ.get('CI'), os.listdir(os.environ['HOME']))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("CI", "NNCF_CI")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["None", "[]"], done.stderr
 
 
 # --- the tokenizer's file -----------------------------------------------------------------------

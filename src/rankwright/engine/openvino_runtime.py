@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import queue
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from rankwright.engine.cpu import available_cores
 from rankwright.errors import MissingDependencyError, ModelError
 
-__all__ = ["OpenVinoBackend", "openvino_module"]
+__all__ = ["OpenVinoBackend", "openvino_module", "without_reports"]
 
 _TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 
@@ -25,10 +27,32 @@ def openvino_module(purpose: str) -> Any:
         MissingDependencyError: It is not installed.
     """
     try:
-        import openvino
+        with without_reports():
+            import openvino
     except ImportError as error:
         raise MissingDependencyError.for_package("openvino", "openvino", purpose) from error
     return openvino
+
+
+@contextmanager
+def without_reports() -> Iterator[None]:
+    """Imports in the block do not set up reports to the package's makers.
+
+    OpenVINO and NNCF make a client number in the home folder when they are imported, and tell their
+    makers how they are used unless somebody objects. They refrain where continuous integration
+    runs, which these variables say.
+    """
+    names = ("CI", "NNCF_CI")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "true"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 class OpenVinoBackend:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from rankwright.engine.cpu import exact_int8
 from rankwright.engine.exported import Features
-from rankwright.engine.openvino_runtime import openvino_module
+from rankwright.engine.openvino_runtime import openvino_module, without_reports
 from rankwright.errors import ExportError, MissingDependencyError
 from rankwright.export.onnx_graph import HEAD, unit_of
 
@@ -91,16 +90,11 @@ def quantise_openvino(
 
 
 def _nncf() -> Any:
-    """The package, without the reports about its use that it sends to its makers by default."""
-    given = os.environ.get("NNCF_CI")
-    os.environ["NNCF_CI"] = given or "1"  # looked at when it is imported
     try:
-        import nncf
+        with without_reports():
+            import nncf
     except ImportError as error:
         raise MissingDependencyError.for_package(
             "nncf", "openvino", "Quantising for OpenVINO"
         ) from error
-    finally:
-        if given is None:
-            del os.environ["NNCF_CI"]
     return nncf
