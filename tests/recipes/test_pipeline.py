@@ -116,6 +116,14 @@ def test_a_model_that_is_not_better_is_refused(tmp_path: Path) -> None:
     assert result.verdict in (tmp_path / "run" / "rejected-model" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("loss", ["listnet", "lambda"])
+def test_other_losses_for_lists(tmp_path: Path, loss: str) -> None:
+    recipe = recipe_for(tmp_path, loss=loss)
+    run_pipeline(recipe, QUIET, learnable_data())
+    assert CrossEncoder(recipe.output).activation_fn.__class__.__name__ == "Identity"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["group-softmax", "bce"])
 def test_interrupted_and_resumed_is_as_if_never_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str

@@ -142,7 +142,7 @@ def test_yaml_reads_exponents_as_texts_and_floats_take_them(tmp_path: Path) -> N
         ("training.max_steps", 2.0, ("2.0", "a whole number, or null")),
         ("training.max_steps", "2e1", ("2e1", "a whole number")),
         ("training.learning_rate", 2, ("2.0", "below 1")),
-        ("training.loss", "softmax", ("softmax", "group-softmax, bce")),
+        ("training.loss", "softmax", ("softmax", "group-softmax, listnet, lambda, bce")),
         ("data.drop_empty", "true", ("the text 'true'", "true or false", "without quotes")),
         ("data.drop_empty", 1, ("1", "true or false")),
         ("data.split", False, ("false", "a text, or null", "quotes")),

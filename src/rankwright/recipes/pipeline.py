@@ -144,9 +144,9 @@ def _base_model(recipe: Recipe) -> CrossEncoder:
         precision=recipe.model.precision,
         prompts=None if prompt is None else {"query": prompt},
         default_prompt_name=None if prompt is None else "query",
-        # A softmax over the documents of a query says nothing of absolute relevance, so a
-        # sigmoid would only squeeze the scores together.
-        activation_fn="identity" if recipe.training.loss == "group-softmax" else None,
+        # A loss over a query's list says nothing of absolute relevance, so a sigmoid would only
+        # squeeze the scores together.
+        activation_fn=None if recipe.training.loss == "bce" else "identity",
         seed=recipe.seed,
     )
     model.check_savable()

@@ -29,7 +29,7 @@ __all__ = [
 
 MiningStages = Literal["bm25", "dense", "both", "best"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-LossName = Literal["group-softmax", "bce"]
+LossName = Literal["group-softmax", "listnet", "lambda", "bce"]
 
 COUNT = Limit(at_least=1)
 NOT_NEGATIVE = Limit(at_least=0)
@@ -223,8 +223,9 @@ class TrainingRecipe(Section):
     }
 
     loss: LossName = "group-softmax"
-    """group-softmax makes a query's relevant document win against its negatives; bce judges every
-    pair by itself."""
+    """group-softmax makes a query's relevant document win against its negatives; listnet brings the
+    scores near the labels' distribution; lambda weighs pairs of documents by what their order costs
+    in nDCG; bce judges every pair by itself."""
     epochs: float = 1.0
     """Passes over the training queries; fractions are allowed."""
     queries_per_step: int = 16

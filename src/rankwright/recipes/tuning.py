@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rankwright.data.types import Qrels, Run
 from rankwright.evaluation import evaluate_run, rerank_run, tune_fusion
 from rankwright.evaluation.base import BaseEvaluator
-from rankwright.recipes.recipe import Recipe
+from rankwright.recipes.recipe import LossName, Recipe
 from rankwright.recipes.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -94,7 +94,6 @@ def train(
     from datasets import Dataset
 
     from rankwright.engine.precision import resolve_precision
-    from rankwright.losses import BinaryCrossEntropyLoss, GroupSoftmaxLoss
     from rankwright.recipes.progress import use_training_bar
     from rankwright.training import CrossEncoderTrainer, CrossEncoderTrainingArguments
     from rankwright.training.checkpoints import find_checkpoint
@@ -130,16 +129,11 @@ def train(
         report_to="none",
         seed=recipe.seed,
     )
-    loss = (
-        GroupSoftmaxLoss(model)
-        if settings.loss == "group-softmax"
-        else BinaryCrossEntropyLoss(model)
-    )
     trainer = CrossEncoderTrainer(
         model=model,
         args=args,
         train_dataset=Dataset.from_list(rows),
-        loss=loss,
+        loss=_loss(settings.loss, model),
         evaluator=evaluator,
     )
     use_training_bar(trainer, progress)
@@ -148,6 +142,18 @@ def train(
         logger.info("Resuming from %s", checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
     return evaluator.runs.get(trainer.state.best_global_step)
+
+
+def _loss(name: LossName, model: CrossEncoder) -> Any:
+    from rankwright.losses import BinaryCrossEntropyLoss, GroupSoftmaxLoss, LambdaLoss, ListNetLoss
+
+    kinds: dict[LossName, Any] = {
+        "group-softmax": GroupSoftmaxLoss,
+        "listnet": ListNetLoss,
+        "lambda": LambdaLoss,
+        "bce": BinaryCrossEntropyLoss,
+    }
+    return kinds[name](model)
 
 
 def _steps(rows: int, recipe: Recipe) -> int:
@@ -159,7 +165,7 @@ def _steps(rows: int, recipe: Recipe) -> int:
 
 def _rows(rows: list[dict[str, Any]], loss: str) -> list[dict[str, Any]]:
     """Lists as they are, or one row per pair with labels 0 and 1."""
-    if loss == "group-softmax":
+    if loss != "bce":
         return rows
     return [
         {"query": row["query"], "document": document, "label": float(label > 0)}
