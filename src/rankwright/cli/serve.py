@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -114,8 +113,6 @@ def serve(
         raise MissingDependencyError(
             f"rankwright serve needs {error.name}. Install: pip install 'rankwright[serve]'"
         ) from None
-    logging.getLogger("rankwright").setLevel(logging.INFO)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     settings = ServerSettings(
         model_name=name or Path(model).name,
         api_keys=_keys(api_keys),

@@ -103,6 +103,10 @@ class OpenVinoBackend:
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(self.concurrency):
             self._idle.put(compiled.create_infer_request())
+        # OpenVINO's binding to numpy sets itself up on first use, and two threads that do so at
+        # the same time wait for each other for ever: so the first use is here, in one thread.
+        short = np.zeros((1, self.width_step), np.int64)
+        self({name: short + (name == "attention_mask") for name in self.inputs})
 
     def __call__(self, features: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """See `rankwright.engine.exported.Backend`."""

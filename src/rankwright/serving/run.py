@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,7 +60,8 @@ def run(options: ServeOptions, settings: ServerSettings) -> None:
         "h11_max_incomplete_event_size": 64 * 1024,
     }
     if options.workers == 1:
-        uvicorn.run(_application(options, settings), **common)
+        with _logged():
+            uvicorn.run(_application(options, settings), **common)
         return
     os.environ[VARIABLE] = json.dumps({"options": asdict(options), "settings": settings.to_json()})
     uvicorn.run("rankwright.serving.run:worker", factory=True, workers=options.workers, **common)
@@ -66,9 +70,25 @@ def run(options: ServeOptions, settings: ServerSettings) -> None:
 def worker() -> Any:
     """The application of one worker process, from what `run` left in the environment."""
     told = json.loads(os.environ[VARIABLE])
+    _logged().__enter__()  # for as long as this process lives
     choice = ModelChoice(**told["options"].pop("model"))
     options = ServeOptions(choice, **told["options"])
     return _application(options, ServerSettings.from_json(told["settings"]))
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Writes this library's log, with its line per request, to standard error."""
+    log, handler = logging.getLogger("rankwright"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def _application(options: ServeOptions, settings: ServerSettings) -> Any:
