@@ -196,7 +196,7 @@ def test_a_server_with_other_scores(exported: Path) -> None:
         found = verify_model(exported, VerifyOptions(http=HttpOptions(url), record=False))
     check = by_name(found)["server (tei)"]
     assert check.ok is False
-    assert check.agreement.kendall_tau == pytest.approx(-1, abs=1e-3)
+    assert check.agreement.kendall_tau == pytest.approx(-1, abs=1e-2)
     assert not found.ok
 
 

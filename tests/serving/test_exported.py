@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from rankwright import CrossEncoder
 from rankwright.errors import InputError, ModelNotFoundError
 from rankwright.serving import ModelChoice, TorchModel, create_app, open_model
-from tests.exported import export, tiny_folder
+from tests.exported import LIMITS, export, tiny_folder
 from tests.serving.live import listening
 
 pytest.importorskip("onnxruntime")
@@ -35,7 +35,7 @@ with TestClient(create_app(open_model(ModelChoice(sys.argv[1])))) as client:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tiny_folder(tmp_path_factory.mktemp("served") / "exported")
-    export(folder)
+    export(folder, **LIMITS)
     return folder
 
 
