@@ -28,7 +28,8 @@ demo: .venv/.ready-demo ## Train, judge and save a code-search reranker, without
 	$(BIN)/rankwright demo --overwrite $(ARGS)
 
 test: setup ## Run all tests, the linter, the format check and the type check
-	set -e; for part in $(PARTS); do $(PYTEST) $$part; done
+	failed=; for part in $(PARTS); do $(PYTEST) $$part || failed="$$failed $$part"; done; \
+	  if [ -n "$$failed" ]; then echo "Tests failed in:$$failed" >&2; exit 1; fi
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -6,17 +6,21 @@
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+# Run as a file, Python looks for modules beside it only.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import markers
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 READMES = (README, ROOT / "README.zh.md", ROOT / "README.vi.md")
 RESULTS = ROOT / "benchmarks" / "results" / "demo.json"
-BEGIN, END = "<!-- demo-table:begin -->", "<!-- demo-table:end -->"
+TABLE = "demo-table"
 NOT_MEASURES = ("system", "pairs_per_second")
 
 MEANING = {
@@ -71,31 +75,11 @@ def _circumstances(results: dict[str, Any]) -> str:
     )
 
 
-def put_between_markers(text: str, table: str) -> str:
-    """The text with the table in place of what is between the markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"The text lacks {BEGIN} or {END}.")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
-
 def main() -> None:
     """Writes the table, or says that it is out of date."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("results", type=Path, nargs="?", default=RESULTS)
-    parser.add_argument("--check", action="store_true", help="change nothing")
-    given = parser.parse_args()
-    results = json.loads(given.results.read_text(encoding="utf-8"))
+    given = markers.given(__doc__, RESULTS)
     for readme in READMES:
-        now = readme.read_text(encoding="utf-8")
-        wanted = put_between_markers(now, render(results))
-        if given.check and wanted != now:
-            raise SystemExit(
-                f"{readme.name} does not say what the results say. Run this without --check."
-            )
-        if not given.check:
-            readme.write_text(wanted, encoding="utf-8")
+        markers.put_between_markers(readme, TABLE, render(given.results), check=given.check)
 
 
 if __name__ == "__main__":

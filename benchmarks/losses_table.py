@@ -9,16 +9,20 @@ a column rests on the same runs.
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+# Run as a file, Python looks for modules beside it only.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import markers
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "losses.md"
 RESULTS = ROOT / "benchmarks" / "results" / "losses.json"
-BEGIN, END = "<!-- losses-table:begin -->", "<!-- losses-table:end -->"
+TABLE = "losses-table"
 DEFAULT = "GroupSoftmaxLoss"
 SYSTEMS = {"tuned": "alone", "fused": "fused"}
 
@@ -134,28 +138,10 @@ def _circumstances(results: dict[str, Any], rows: list[Row], sets: list[str]) ->
     )
 
 
-def put_between_markers(text: str, table: str) -> str:
-    """The text with the table in place of what is between the markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE.name} lacks {BEGIN} or {END}.")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
-
 def main() -> None:
     """Writes the page, or says that it is out of date."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("results", type=Path, nargs="?", default=RESULTS)
-    parser.add_argument("--check", action="store_true", help="change nothing")
-    given = parser.parse_args()
-    results = json.loads(given.results.read_text(encoding="utf-8"))
-    now = PAGE.read_text(encoding="utf-8")
-    wanted = put_between_markers(now, render(results))
-    if given.check and wanted != now:
-        raise SystemExit(f"{PAGE.name} does not say what the results say. Run without --check.")
-    if not given.check:
-        PAGE.write_text(wanted, encoding="utf-8")
+    given = markers.given(__doc__, RESULTS)
+    markers.put_between_markers(PAGE, TABLE, render(given.results), check=given.check)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.engine import render, workloads
+import torch
+from benchmarks.engine import curves, render, workloads
+from benchmarks.engine.emulation import bfloat16_products
 from benchmarks.engine.flops import Shape, forward_flops
 from benchmarks.engine.results import Results, compared, summary
+from benchmarks.markers import put_between_markers, with_text
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
 
@@ -88,6 +91,31 @@ def test_ratios_above_one_are_in_our_favour() -> None:
     assert compared("memory", "t", "MiB", slow, None)["ratio"] is None
 
 
+def test_curves_are_compared_in_standard_errors() -> None:
+    reference = [[1.0, 1.0, 5.0, 7.0], [3.0, 3.0, 7.0, 9.0]]  # blocks: 1, 6 and 3, 8
+    ours = [[2.0, 2.0, 9.0, 9.0], [2.0, 2.0, 9.0, 9.0]]  # 2, 9: off by 0 and 2, no deviation
+    found = curves.compare({"reference": reference, "float32": ours}, 2)
+    assert found["means"] == {"reference": [2.0, 7.0], "float32": [2.0, 9.0]}
+    assert found["deviations"]["reference"] == pytest.approx([2**0.5, 2**0.5])
+    # Variance 2 over two seeds: a standard error of 1.
+    assert found["distance"] == {"float32": pytest.approx(2.0)}
+
+
+def test_emulated_bfloat16_products_are_those_of_the_library() -> None:
+    generator = torch.Generator().manual_seed(3)
+    a, b, bias = (
+        torch.randn(*shape, generator=generator).bfloat16() for shape in ((40, 64), (64, 24), (24,))
+    )
+    for function in (torch.addmm, lambda c, x, y: torch.bmm(x[None], y[None])[0] + c):
+        native = function(bias, a, b)
+        with bfloat16_products():
+            emulated = function(bias, a, b)
+        assert emulated.dtype == torch.bfloat16
+        # Sums in another order may round to the next number.
+        torch.testing.assert_close(emulated, native, rtol=2**-7, atol=2**-7)
+        assert (emulated == native).float().mean() > 0.98
+
+
 def test_results_survive_an_interruption_but_not_another_machine(tmp_path: Path) -> None:
     path = tmp_path / "results" / "engine.json"
     Results(path, {"machine": "a", "sizes": (1, 2)}).put("row", {"title": "t"})
@@ -122,6 +150,24 @@ def recorded() -> dict[str, Any]:
     quality = {"kendall_tau": 0.99, **{f"nDCG@10 {k}": 0.5 for k in ("float32", "bfloat16")}}
     rows: dict[str, Any] = {
         "predict-float32": predict,
+        "prepacked": {
+            "rates": {
+                "bfloat16": {
+                    "on": side(300),
+                    "off": side(200),
+                    "gain": 1.5,
+                    "unavailable": None,
+                    "suggested": True,
+                },
+                "float32": {
+                    "on": side(100),
+                    "off": side(100),
+                    "gain": 1.0,
+                    "unavailable": "of a reason",
+                    "suggested": False,
+                },
+            }
+        },
         "share-of-peak": {
             "work": {"tokens": 1500, "pairs": 10, "longest": 512},
             "peak": {"bfloat16": 1e12},
@@ -134,6 +180,18 @@ def recorded() -> dict[str, Any]:
             "steps": 60,
             "trained_on": "B",
             "loads": {"B": {**quality, "nDCG@10 BM25": 0.25}},
+        },
+        "loss-curves": {
+            "trained_on": "B",
+            "steps": 4,
+            "seeds": 2,
+            **curves.compare(
+                {
+                    "reference": [[4.0, 2.0, 1.0, 1.0], [2.0, 2.0, 1.0, 3.0]],
+                    "float32": [[3.0, 3.0, 2.0, 1.0]] * 2,
+                },
+                2,
+            ),
         },
     }
     return {
@@ -156,9 +214,12 @@ def test_the_tables_are_made_from_the_results() -> None:
     assert lines[3] == "| rank | 900 ms; 95 %: 900 ms | 450 ms; 95 %: 500 ms | **2.0** |"
     assert lines[4] == "| memory | – (out of memory) | 512 MiB |  |"
     assert "400 of 1,000 GFLOP/s (40%) in bfloat16" in text
+    assert "bfloat16: 300 pairs/s with, 200 without (1.50 times as fast; on by default" in text
+    assert "float32: not possible, because of a reason." in text
     assert "150 tokens per pair on average, the longest 512" in text
     assert "16 documents: 100 MiB, 32 documents: failed." in text
     assert "| B | 0.9900 | 0.5000 | 0.5000 | 0.2500 |" in text
+    assert "| packed, float32 | 3.000 | 1.500 | 1.0 |" in text
     assert "in float32: 2.0e-06, where logits have a standard deviation of 0.25" in text
     assert "Medians of 3 runs" in text
     assert "Not measured: train-B-fp32." in text
@@ -184,11 +245,11 @@ def test_the_plot_has_one_bar_per_ratio() -> None:
 
 def test_the_page_says_what_the_results_say() -> None:
     page = render.PAGE.read_text(encoding="utf-8")
-    assert render.put_between_markers(page, "x") != page
+    assert with_text(page, render.TABLE, "x") != page
     if not render.RESULTS.is_file():
         assert "Not measured yet" in page
         pytest.skip("benchmarks/results/engine.json is not there: it was not measured yet")
     results = json.loads(render.RESULTS.read_text(encoding="utf-8"))
     assert not results["quick"]
-    assert render.put_between_markers(page, render.render(results)) == page
+    put_between_markers(render.PAGE, render.TABLE, render.render(results), check=True)
     assert render.PLOT.read_text(encoding="utf-8") == render.plot(results)

@@ -19,6 +19,7 @@ from unittest import mock
 
 import pytest
 from benchmarks import demo_table
+from benchmarks.markers import put_between_markers
 
 from rankwright.data import LoadOptions, load_data
 from tests.tiny import save_tiny, tiny_model
@@ -311,20 +312,11 @@ def test_the_table_is_made_from_the_results() -> None:
     assert "300 test queries; 3 minutes per run on 2 cores of Some CPU, 2026-01-31" in lines[7]
 
 
-def test_the_table_goes_between_the_markers() -> None:
-    text = f"above\n{demo_table.BEGIN}\nold\n{demo_table.END}\nbelow\n"
-    new = demo_table.put_between_markers(text, "new")
-    assert new == f"above\n{demo_table.BEGIN}\nnew\n{demo_table.END}\nbelow\n"
-    assert demo_table.put_between_markers(new, "new") == new
-    with pytest.raises(SystemExit, match="lacks"):
-        demo_table.put_between_markers("no markers", "new")
-
-
 def test_the_readme_says_what_the_results_say() -> None:
-    readme = demo_table.README.read_text(encoding="utf-8")
     if not demo_table.RESULTS.is_file():
-        assert "Not measured yet" in readme
+        assert "Not measured yet" in demo_table.README.read_text(encoding="utf-8")
         pytest.skip("benchmarks/results/demo.json is not there: the demo was not measured yet")
     results = json.loads(demo_table.RESULTS.read_text(encoding="utf-8"))
     assert not results["quick"]
-    assert demo_table.put_between_markers(readme, demo_table.render(results)) == readme
+    for readme in demo_table.READMES:
+        put_between_markers(readme, demo_table.TABLE, demo_table.render(results), check=True)

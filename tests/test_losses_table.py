@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from benchmarks import losses, losses_runs, losses_table
+from benchmarks.markers import put_between_markers, with_text
 
 import rankwright
 from rankwright.data.types import RankingData
@@ -184,7 +185,8 @@ def test_the_page_says_what_the_results_say() -> None:
         assert "Not measured yet" in page
         pytest.skip("benchmarks/results/losses.json is not there: it was not measured yet")
     results = json.loads(losses_table.RESULTS.read_text(encoding="utf-8"))
-    assert losses_table.put_between_markers(page, losses_table.render(results)) == page
+    text = losses_table.render(results)
+    put_between_markers(losses_table.PAGE, losses_table.TABLE, text, check=True)
     assert results["settings"]["steps"] is None
 
 
@@ -192,4 +194,4 @@ def test_the_page_explains_every_loss() -> None:
     page = losses_table.PAGE.read_text(encoding="utf-8")
     named = [name for name in rankwright.__all__ if name.endswith("Loss") and name != "Loss"]
     assert [name for name in named if f"`{name}`" not in page] == []
-    assert losses_table.put_between_markers(page, "x") != page
+    assert with_text(page, losses_table.TABLE, "x") != page

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Client", "WorkerError", "alternate", "peer_python"]
+__all__ = ["ROOT", "Client", "WorkerError", "alternate", "environment", "peer_python"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PEER = ROOT / ".venv-peer"
@@ -28,16 +28,19 @@ class Client:
         library: ``"ours"`` or ``"peer"``.
         python: The Python of its environment.
         log: File for what it prints.
+        module: What it runs; None for the engine benchmark's worker of the library.
     """
 
-    def __init__(self, library: str, python: Path | str, log: Path) -> None:
+    def __init__(
+        self, library: str, python: Path | str, log: Path, module: str | None = None
+    ) -> None:
         self.library = library
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log.open("a", encoding="utf-8")
         self._process = subprocess.Popen(
-            [str(python), "-m", f"benchmarks.engine.worker_{library}"],
+            [str(python), "-m", module or f"benchmarks.engine.worker_{library}"],
             cwd=ROOT,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -81,7 +84,8 @@ class Client:
         self._log.close()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The variables that workers run under."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         **os.environ,

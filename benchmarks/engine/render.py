@@ -6,17 +6,21 @@
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
+
+# Run as a file, Python looks for modules beside it only.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from benchmarks import markers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "engine.svg"
 RESULTS = ROOT / "benchmarks" / "results" / "engine.json"
-BEGIN, END = "<!-- engine-table:begin -->", "<!-- engine-table:end -->"
+TABLE = "engine-table"
 
 WIDTH, ROW, LEFT, RIGHT = 860, 26, 440, 70
 UNITS = {"pairs/s": "", "ms": " ms", "MiB": " MiB"}
@@ -37,8 +41,10 @@ def render(results: dict[str, Any]) -> str:
     rows = results["rows"]
     for name, function in (
         ("share-of-peak", _share),
+        ("prepacked", _prepacked),
         ("memory-growth", _growth),
         ("quality", _quality),
+        ("loss-curves", _curves),
     ):
         if name in rows:
             parts.append(function(rows[name]))
@@ -82,10 +88,25 @@ def _share(row: dict[str, Any]) -> str:
     )
     return (
         f"Share of the machine's matrix-product rate that scoring A reaches: {told}. The rate is "
-        "the best of several shapes of PyTorch's `linear`; A has "
+        "the best of several shapes of PyTorch's `linear` and of prepacked products; A has "
         f"{work['tokens'] / work['pairs']:.0f} tokens per pair on average, the longest "
         f"{work['longest']}."
     )
+
+
+def _prepacked(row: dict[str, Any]) -> str:
+    told = []
+    for kind, rates in row["rates"].items():
+        if rates["unavailable"] is not None:
+            told.append(f"{kind}: not possible, because {rates['unavailable']}")
+            continue
+        on, off = (_number(rates[side]["median"]) for side in ("on", "off"))
+        default = "on" if rates["suggested"] else "off"
+        told.append(
+            f"{kind}: {on} pairs/s with, {off} without ({rates['gain']:.2f} times as "
+            f"fast; {default} by default on this processor)"
+        )
+    return f"Prepacked products in scoring A: {'; '.join(told)}."
 
 
 def _growth(row: dict[str, Any]) -> str:
@@ -108,6 +129,30 @@ def _quality(row: dict[str, Any]) -> str:
         values = [load[f"nDCG@10 {kind}"] for kind in ("float32", "bfloat16", "BM25")]
         cells = " | ".join(f"{value:.4f}" for value in values)
         lines.append(f"| {name} | {load['kendall_tau']:.4f} | {cells} |")
+    return "\n".join(lines)
+
+
+def _curves(row: dict[str, Any]) -> str:
+    blocks = len(row["means"]["reference"])
+    each = row["steps"] // blocks
+    ends = " | ".join(f"to {each * (number + 1)}" for number in range(blocks))
+    lines = [
+        f"Mean loss in blocks of {each} training steps on {row['trained_on']}, over {row['seeds']} "
+        "seeds; the padded reference is Sentence Transformers:",
+        "",
+        f"| training | {ends} | distance |",
+        f"|---|{'---:|' * (blocks + 1)}",
+    ]
+    for name, means in row["means"].items():
+        title = "padded, float32" if name == "reference" else f"packed, {name}"
+        cells = " | ".join(f"{mean:.3f}" for mean in means)
+        distance = row["distance"].get(name)
+        lines.append(f"| {title} | {cells} | {'' if distance is None else f'{distance:.1f}'} |")
+    lines += [
+        "",
+        "The distance is the largest difference of a block from the reference, in standard errors; "
+        "2 to 3 is what chance gives.",
+    ]
     return "\n".join(lines)
 
 
@@ -176,32 +221,11 @@ def _short(row: dict[str, Any]) -> str:
     return title if len(title) <= 68 else f"{title[:67]}…"
 
 
-def put_between_markers(text: str, table: str) -> str:
-    """The text with the table in place of what is between the markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE.name} lacks {BEGIN} or {END}.")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
-
 def main() -> None:
     """Writes page and plot, or says that they are out of date."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("results", type=Path, nargs="?", default=RESULTS)
-    parser.add_argument("--check", action="store_true", help="change nothing")
-    given = parser.parse_args()
-    results = json.loads(given.results.read_text(encoding="utf-8"))
-    wanted = {
-        PAGE: put_between_markers(PAGE.read_text(encoding="utf-8"), render(results)),
-        PLOT: plot(results),
-    }
-    for path, text in wanted.items():
-        now = path.read_text(encoding="utf-8") if path.is_file() else ""
-        if given.check and now != text:
-            raise SystemExit(f"{path.name} does not say what the results say. Leave out --check.")
-        if not given.check:
-            path.write_text(text, encoding="utf-8")
+    given = markers.given(__doc__, RESULTS)
+    markers.put_between_markers(PAGE, TABLE, render(given.results), check=given.check)
+    markers.write(PLOT, plot(given.results), check=given.check)
 
 
 if __name__ == "__main__":

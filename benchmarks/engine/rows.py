@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.engine import workloads
 from benchmarks.engine.bench import Bench
 from benchmarks.engine.client import Client, WorkerError, alternate
+from benchmarks.engine.curves import curves_row
 from benchmarks.engine.results import compared, summary
 
 __all__ = ["GROUPS", "ROWS", "Row"]
@@ -144,6 +145,29 @@ def share_row(bench: Bench) -> dict[str, Any]:
     }
 
 
+def prepacked_row(bench: Bench) -> dict[str, Any]:
+    """Ours on A with prepacked products wherever they are possible, and without them, in turn."""
+    auto = bench.ours.ask("work", file=bench.pairs_file("A", 1), count=1)["auto"]
+    rates: dict[str, Any] = {}
+    for kind, precision in {auto: "auto", "float32": "float32"}.items():
+
+        def once(on: bool, precision: str = precision) -> Callable[[int], float]:
+            def measured(_: int) -> float:
+                bench.ours.ask("prepacking", on=on)
+                return bench.predict(bench.ours, precision, None, "prepacked")
+
+            return measured
+
+        try:
+            alternate(once(True), once(False), 1)
+            values = alternate(once(True), once(False), bench.settings.repeats)
+        finally:
+            told = bench.ours.ask("prepacking", on=None)
+        on, off = (summary(what, side) for what, side in zip(("on", "off"), values, strict=True))
+        rates[kind] = {"on": on, "off": off, "gain": on["median"] / off["median"], **told[kind]}
+    return {"group": "predict", "title": "prepacked products", "rates": rates}
+
+
 def quality_row(bench: Bench) -> dict[str, Any]:
     """Rankings in bfloat16 against those in float32."""
     s = bench.settings
@@ -218,6 +242,7 @@ ROWS = (
         ),
     ),
     Row("share-of-peak", "predict", share_row),
+    Row("prepacked", "predict", prepacked_row),
     *(_train(load, precision) for load in workloads.TITLES for precision in ("fp32", "bf16")),
     Row(
         "rank-default",
@@ -242,4 +267,5 @@ ROWS = (
     Row("memory-mini-batch", "memory", lambda b: memory_row(b, b.settings.mini_batch)),
     Row("memory-growth", "memory", growth_row),
     Row("quality", "quality", quality_row),
+    Row("loss-curves", "quality", curves_row),
 )

@@ -29,6 +29,10 @@ class Settings:
     quality_steps: int = 60
     quality_queries: int = 100
     quality_depth: int = 20
+    curve_steps: int = 48
+    curve_seeds: int = 3
+    curve_blocks: int = 6
+    curve_learning_rate: float = 1e-4
     peak_seconds: float = 1.0
     seed: int = 12
 
@@ -49,5 +53,8 @@ QUICK: dict[str, Any] = {
     "quality_steps": 1,
     "quality_queries": 4,
     "quality_depth": 3,
+    "curve_steps": 2,
+    "curve_seeds": 2,
+    "curve_blocks": 1,
     "peak_seconds": 0.02,
 }

@@ -120,7 +120,6 @@ class Worker:
     ) -> dict[str, Any]:
         """One epoch over ``steps * batch`` pairs; the first step does not count."""
         import torch
-        from datasets import Dataset
         from transformers import TrainerCallback
 
         ends: list[float] = []
@@ -130,10 +129,7 @@ class Worker:
                 ends.append(time.perf_counter())
 
         torch.manual_seed(seed)
-        queries, documents, labels = zip(*_read(file)[: steps * batch], strict=True)
-        rows = Dataset.from_dict(
-            {"query": list(queries), "document": list(documents), "label": list(labels)}
-        )
+        rows = _labelled(file, steps * batch)
         arguments = _arguments(work, batch, precision, seed)
         trainer = self.trainer(
             self.open("float32"), rows, {"name": "BinaryCrossEntropyLoss"}, arguments
@@ -150,6 +146,36 @@ class Worker:
             "step_seconds": took.tolist(),
             "loss": float(output.training_loss),
         }
+
+    def do_curve(
+        self,
+        file: str,
+        steps: int,
+        batch: int,
+        learning_rate: float,
+        precision: str,
+        seed: int,
+        work: str,
+    ) -> dict[str, Any]:
+        """The loss of every step of one epoch over ``steps * batch`` pairs."""
+        import torch
+
+        torch.manual_seed(seed)
+        arguments = _arguments(work, batch, precision, seed)
+        arguments |= {
+            "learning_rate": learning_rate,
+            "logging_strategy": "steps",
+            "logging_steps": 1,
+            "logging_nan_inf_filter": False,
+        }
+        trainer = self.trainer(
+            self.open("float32"),
+            _labelled(file, steps * batch),
+            {"name": "BinaryCrossEntropyLoss"},
+            arguments,
+        )
+        trainer.train()
+        return {"losses": [log["loss"] for log in trainer.state.log_history if "loss" in log]}
 
     def do_memory(
         self, file: str, queries: int, mini_batch: int | None, max_length: int, work: str
@@ -193,6 +219,16 @@ def _arguments(work: str, batch: int, precision: str, seed: int) -> dict[str, An
         "disable_tqdm": True,
         "use_cpu": True,
     }
+
+
+def _labelled(file: str, count: int) -> Any:
+    """The first ``count`` pairs of a file as a data set with labels."""
+    from datasets import Dataset
+
+    queries, documents, labels = zip(*_read(file)[:count], strict=True)
+    return Dataset.from_dict(
+        {"query": list(queries), "document": list(documents), "label": list(labels)}
+    )
 
 
 def _read(file: str) -> list[Any]:

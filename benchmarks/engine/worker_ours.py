@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.engine.emulation import bfloat16_products
 from benchmarks.engine.flops import Shape, forward_flops
 from benchmarks.engine.worker import Worker, serve
 from torch.nn import functional as F
 
 from rankwright import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments, losses
 from rankwright.engine.precision import resolve_precision
+from rankwright.engine.prepacked import lay_out, prepacking, product, suggested, unavailable
 from rankwright.recipes.demo import minilm_folder
 
 # Rows, inputs, outputs: the model's own products at a batch of 2,048 tokens, and larger ones.
@@ -32,6 +36,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 class OurWorker(Worker):
     """One model, whose precision is named in each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._switch = contextlib.ExitStack()
 
     def open(self, precision: str, max_length: int | None = None) -> Any:
         """See `Worker`."""
@@ -94,32 +102,63 @@ class OurWorker(Worker):
             "auto": str(resolve_precision("auto", "cpu")).removeprefix("torch."),
         }
 
+    def do_prepacking(self, on: bool | None) -> dict[str, Any]:
+        """Prepacked products from here on: wherever possible, nowhere, or as the processor asks."""
+        self._switch.close()
+        self._switch.enter_context(prepacking(on))
+        return {
+            name: {"unavailable": unavailable(dtype), "suggested": suggested(dtype)}
+            for name, dtype in DTYPES.items()
+        }
+
     def do_peak(self, seconds: float) -> dict[str, Any]:
-        """The best rate of `F.linear` in FLOP per second, for each number format."""
+        """The best rate in FLOP per second, for each number format, of `F.linear` and prepacked."""
         found: dict[str, Any] = {"threads": torch.get_num_threads(), "cores": os.cpu_count()}
         with torch.inference_mode():
             for name, dtype in DTYPES.items():
-                rates = {f"{m}x{k}x{n}": _rate(m, k, n, dtype, seconds) for m, k, n in PRODUCTS}
-                found[name] = max(rates.values())
-                found[f"{name}_shapes"] = rates
+                plain = {_name(shape): _rate(shape, dtype, seconds) for shape in PRODUCTS}
+                packed: dict[str, float] = {}
+                if unavailable(dtype) is None:
+                    packed = {
+                        _name(shape): _rate(shape, dtype, seconds, True) for shape in PRODUCTS
+                    }
+                found[name] = max([*plain.values(), *packed.values()])
+                found[f"{name}_shapes"] = plain
+                found[f"{name}_prepacked_shapes"] = packed
         return found
 
     def do_quality(self, **plan: Any) -> dict[str, Any]:
         """See `benchmarks.engine.quality`."""
         from benchmarks.engine.quality import measure
 
-        return measure(self, **plan)
+        with bfloat16_products():
+            return measure(self, **plan)
+
+    def do_curve(self, **plan: Any) -> dict[str, Any]:
+        """See `Worker`."""
+        with bfloat16_products():
+            return super().do_curve(**plan)
 
 
-def _rate(rows: int, inputs: int, outputs: int, dtype: torch.dtype, seconds: float) -> float:
+def _name(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _rate(
+    shape: tuple[int, int, int], dtype: torch.dtype, seconds: float, prepacked: bool = False
+) -> float:
+    rows, inputs, outputs = shape
     x = torch.randn(rows, inputs).to(dtype)
     weight, bias = torch.randn(outputs, inputs).to(dtype), torch.zeros(outputs).to(dtype)
+    multiply: Callable[..., torch.Tensor] = F.linear
+    if prepacked:
+        weight, multiply = lay_out(weight), product
     best = float("inf")
     end = time.perf_counter() + seconds
     count = 0
     while count < 3 or time.perf_counter() < end:
         started = time.perf_counter()
-        F.linear(x, weight, bias)
+        multiply(x, weight, bias)
         best = min(best, time.perf_counter() - started)
         count += 1
     return 2.0 * rows * inputs * outputs / best

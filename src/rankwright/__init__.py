@@ -5,8 +5,9 @@ Public names load on first use, so that ``import rankwright`` stays quick and ne
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rankwright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rankwright.data import (
@@ -257,17 +258,7 @@ _ROOMS = {
         "MultiDatasetDefaultBatchSampler",
     ),
 }
-_HOMES = {name: f"rankwright.{room}" for room, names in _ROOMS.items() for name in names}
-"""Public name -> where it is loaded from."""
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+"""Public name -> the module it is loaded from."""
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rankwright' has no attribute '{name}'")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, __all__)

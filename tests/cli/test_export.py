@@ -56,6 +56,7 @@ def test_verify(folder: Path, tmp_path: Path) -> None:
     assert {check["name"]: check["ok"] for check in done.json["checks"]} == {
         "torch float32": True,
         "onnx fp32": True,
+        "server (tei)": True,
     }
     bad = copied(folder, tmp_path / "bad")
     golden = json.loads((bad / "golden.json").read_text())

@@ -108,6 +108,18 @@ def test_new_files_follow_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "x.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_files_of_a_folder_follow_the_umask_whoever_wrote_them(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        with atomic_folder(tmp_path / "model") as folder:
+            (folder / "weights").touch(mode=0o600)
+            (folder / "program").touch(mode=0o700)
+    finally:
+        os.umask(old)
+    modes = {f.name: stat.S_IMODE(f.stat().st_mode) for f in (tmp_path / "model").iterdir()}
+    assert modes == {"weights": 0o640, "program": 0o740}
+
+
 def test_mode_is_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'a'"):
         atomic_write(tmp_path / "x", "a")  # type: ignore[call-overload]

@@ -58,7 +58,10 @@ def test_scores_and_gradients(family: str, kind: str) -> None:
     plain = build_scorer(tiny_model(family)[0])(pack(pairs))
     found = scorer(pack(pairs))
     assert not torch.allclose(found, plain, atol=0.05)  # else this test could not fail
-    torch.testing.assert_close(found, padded_logits(model, pairs), atol=2e-5, rtol=2e-5)
+    with torch.no_grad():
+        exact = padded_logits(copy.deepcopy(model).double(), pairs)
+        errors = [(x - exact).abs().max() for x in (found, padded_logits(model, pairs))]
+    assert errors[0] <= 2 * errors[1] + 1e-5
     mine = gradients(model, scorer(pack(pairs)))
     assert all("default" in name for name in mine)  # the base is frozen
     assert any("classifier" in name for name in mine)

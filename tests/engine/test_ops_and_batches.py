@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankwright.engine.dropout import dropout
-from rankwright.engine.layout import make_layout
+from rankwright.engine.layout import SEGMENT_COST, Fit, fit_for, make_layout
 from rankwright.engine.ops import WeightCache, linear
 from rankwright.engine.pack import pack
 from rankwright.engine.precision import resolve_precision
+from rankwright.engine.prepacked import prepacking, unavailable
 from rankwright.engine.schedule import token_batches
 from rankwright.engine.scorers import build_scorer
 from rankwright.engine.scoring import ScoreOptions, score
@@ -101,12 +103,17 @@ def test_batches_hold_every_input_once(lengths: list, budget: int, most: int | N
     assert ordered == sorted(lengths, reverse=True)
 
 
-@given(
-    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40),
-    device=st.sampled_from(["cpu", "cuda"]),
-)
-def test_layout_places_every_token_once(lengths: list[int], device: str) -> None:
-    layout = make_layout(np.asarray(lengths, np.int64), device)
+FITS = [
+    Fit(),
+    Fit(round_widths=True, round_totals=True),
+    Fit(tight=True),
+    Fit(round_totals=True, tight=True),
+]
+
+
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40), fit=st.sampled_from(FITS))
+def test_layout_places_every_token_once(lengths: list[int], fit: Fit) -> None:
+    layout = make_layout(np.asarray(lengths, np.int64), fit)
     total = sum(lengths)
     real = torch.ones(len(layout.source), dtype=bool)
     if layout.padding is not None:
@@ -116,10 +123,54 @@ def test_layout_places_every_token_once(lengths: list[int], device: str) -> None
     in_order = layout.source[layout.first][layout.restore]
     assert in_order.tolist() == starts.tolist()
     assert sum(s.rows for s in layout.segments) == len(lengths)
-    wasted = len(layout.source) - total
-    most = sum(s.rows * (max(7, s.width // 16) + (device == "cpu") * 32) for s in layout.segments)
-    assert wasted <= most + 127
-    assert device == "cuda" or len(layout.source) % 128 == len(layout.first) % 16 == 0
+    slots = sum(s.rows * s.width for s in layout.segments)
+    assert [s.start for s in layout.segments] == [
+        sum(s.rows * s.width for s in layout.segments[:i]) for i in range(len(layout.segments))
+    ]
+    if fit.round_totals:
+        assert len(layout.source) % 128 == len(layout.first) % 16 == 0
+        assert len(layout.source) < slots + 128
+    else:
+        assert len(layout.source) == slots
+        assert len(layout.first) == len(lengths)
+    if not fit.tight:
+        most = sum(
+            s.rows * (max(7, s.width // 16) + fit.round_widths * 32) for s in layout.segments
+        )
+        assert slots - total <= most
+    for segment in layout.segments:
+        if segment.lengths is not None:
+            assert 1 <= segment.lengths.min() < segment.width
+
+
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8))
+def test_a_tight_layout_costs_least(lengths: list[int]) -> None:
+    ordered = sorted(lengths, reverse=True)
+    found = make_layout(np.asarray(lengths, np.int64), Fit(tight=True))
+    least = min(
+        sum(
+            ordered[begin] * (end - begin) + SEGMENT_COST
+            for begin, end in itertools.pairwise((0, *cuts, len(ordered)))
+        )
+        for count in range(len(ordered))
+        for cuts in itertools.combinations(range(1, len(ordered)), count)
+    )
+    assert len(found.source) + SEGMENT_COST * len(found.segments) == least
+
+
+def test_only_what_goes_to_onednn_has_round_sizes() -> None:
+    rounded, exact = Fit(round_widths=True, round_totals=True), Fit(tight=True)
+    assert fit_for("cuda", torch.float32) == fit_for("cuda", torch.bfloat16) == Fit()
+    assert fit_for("cpu", torch.bfloat16) == rounded
+    mkl = torch.backends.mkl.is_available()
+    with prepacking(False):
+        assert fit_for("cpu", torch.float32) == (exact if mkl else rounded)
+    if not mkl or unavailable(torch.float32) is not None:
+        return
+    with prepacking(True):
+        assert fit_for("cpu", torch.float32) == exact, "with gradients"
+        with torch.no_grad():
+            assert fit_for("cpu", torch.float32) == Fit(round_totals=True, tight=True)
 
 
 def setup() -> tuple[object, TokenizedPairs]:

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from rankwright.engine.attention import segment_masks
-from rankwright.engine.layout import make_layout
+from rankwright.engine.layout import Fit, make_layout
 from rankwright.engine.trained_attention import TrainedHeads, trained_attention
 
 LENGTHS = np.array([3, 9, 1, 9, 8])
+ROUND = Fit(round_widths=True, round_totals=True)
 
 
 def run(qkv: torch.Tensor, heads: TrainedHeads, window: int | None = None) -> torch.Tensor:
-    layout = make_layout(LENGTHS, "cuda")  # without rounding: gradcheck looks at every element
+    layout = make_layout(LENGTHS)  # without rounding: gradcheck looks at every element
     torch.manual_seed(7)
     out = trained_attention(qkv, layout, segment_masks(layout, window, qkv.dtype), heads)
     # What stands in padding slots is never read.
@@ -28,7 +29,7 @@ def test_gradient_against_finite_differences(
     first_only: bool, dropout: float, window: int | None
 ) -> None:
     heads = TrainedHeads(2, 3, dropout, first_only)
-    slots = len(make_layout(LENGTHS, "cuda").source)
+    slots = len(make_layout(LENGTHS).source)
     torch.manual_seed(0)
     qkv = torch.randn(slots, 18, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: run(x, heads, window), (qkv,), fast_mode=True)
@@ -36,7 +37,7 @@ def test_gradient_against_finite_differences(
 
 def test_values_pair_by_pair() -> None:
     heads = TrainedHeads(2, 3, 0.0, first_only=False)
-    layout = make_layout(LENGTHS, "cpu")
+    layout = make_layout(LENGTHS, ROUND)
     qkv = torch.randn(len(layout.source), 18, dtype=torch.float64)
     found = trained_attention(qkv, layout, segment_masks(layout, None, qkv.dtype), heads)
     for start, length in zip(
@@ -51,7 +52,7 @@ def test_values_pair_by_pair() -> None:
 
 def test_dropout_drops_weights_and_keeps_the_mean() -> None:
     heads = TrainedHeads(2, 3, 0.3, first_only=False)
-    layout = make_layout(LENGTHS, "cpu")
+    layout = make_layout(LENGTHS, ROUND)
     masks = segment_masks(layout, None, torch.float64)
     qkv = torch.randn(len(layout.source), 18, dtype=torch.float64)
     torch.manual_seed(0)

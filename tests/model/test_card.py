@@ -1,205 +1,26 @@
-"""Model cards: what they show, what cannot break out of them, what they leave alone."""
+"""Model cards: what they show, and what they leave alone."""
 
 from __future__ import annotations
 
-import html
-import logging
 import math
-import re
-import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from huggingface_hub import ModelCard
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
-from rankwright import CrossEncoder
 from rankwright.model.card import (
     ColumnFacts,
     CrossEncoderModelCardData,
     DatasetFacts,
-    EmissionFacts,
     EvaluationFacts,
-    LossFacts,
     MetricRow,
     render_card,
 )
-from rankwright.model.card.facts import names_of
 from rankwright.model.card.files import CARD_FILE, GENERATED_FILE
-from rankwright.model.card.markdown import block, code, hub_link, inline, one_line
-from rankwright.model.card.plots import CURVES_FILE, GAINS_FILE, draw_plots
-from rankwright.model.card.render import CardFacts, is_untouched
-from rankwright.model.card.tables import MAX_LOG_ROWS, log_table
-from tests.tiny import tiny_model
-
-MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-
-
-def make(**options: Any) -> CrossEncoder:
-    return CrossEncoder.from_transformers(*tiny_model("bert"), **options)
-
-
-def facts(text: str = "x", **changes: Any) -> CardFacts:
-    return CardFacts(
-        **{
-            "architecture": "BertForSequenceClassification",
-            "parameters": 1234567,
-            "num_labels": 1,
-            "max_length": 64,
-            "activation": "Sigmoid",
-            "prompts": {text: text},
-            "fusion": {"weight": 0.25, "normalisation": text, "first_stage": text},
-            "location": text,
-            "versions": {"torch": text},
-        }
-        | changes
-    )
-
-
-class Evaluator:
-    def __init__(self, name: str = "dev", **config: Any) -> None:
-        self.name = name
-        self.config = config
-        self.primary_metric = f"{name}_ndcg@10"
-        self.description = "Reranking"
-
-    def get_config_dict(self) -> dict[str, Any]:
-        return self.config
-
-
-def full(text: str = "x") -> CrossEncoderModelCardData:
-    """Every field filled, with ``text`` wherever a text can stand."""
-    dataset = DatasetFacts(
-        name=text,
-        id=None,
-        revision=text,
-        size=12345,
-        columns=(ColumnFacts("query" + text, text, text), ColumnFacts(text, "text", text)),
-        looked_at=100,
-        samples=((text, text), (text, "plain")),
-        loss=LossFacts(text, {text: text}, text),
-    )
-    data = CrossEncoderModelCardData(
-        language=["en", text],
-        license=text,
-        model_name=text,
-        base_model=text,
-        train_datasets=[text, {"name": text, "id": text}],
-        task_name=text,
-        tags=[text],
-        training_summary={text: text},
-        hyperparameters={text: text},
-        results=[MetricRow(text, text, 0.5, 0.25, text)],
-        limits=[text],
-        non_default_hyperparameters={text: text},
-        all_hyperparameters={text: text},
-        train_data=[dataset, dataset],
-        eval_data=[dataset],
-        losses=[dataset.loss or LossFacts("")],
-        training_logs=[{"epoch": 0.5, "step": 1, "training_loss": 0.7, text: 0.5}],
-        durations={text: 75.0},
-        emissions=EmissionFacts(0.0123, 0.05, 0.5, text, text, 16.0, False),
-        usage_examples=[(text, text)],
-        widget=[{"text": text}],
-    )
-    data.set_evaluation_metrics(Evaluator(text, k=text), {f"{text}_{text}": 0.5}, -1, -1)
-    return data
-
-
-def split(card: str) -> tuple[dict[str, Any], str]:
-    assert card.startswith("---\n")
-    _, matter, body = re.split(r"^---$\n", card, maxsplit=2, flags=re.MULTILINE)
-    return yaml.safe_load(matter), body
-
-
-def structure(card: str) -> tuple[list[str], Counter[str]]:
-    """Block tokens in order, and how many inline tokens there are of each kind that has effects."""
-    _, body = split(card)
-    blocks, inlines = [], Counter[str]()
-    for token in MARKDOWN.parse(body):
-        blocks.append(f"{token.type} {token.tag} {token.info}")
-        if token.type == "html_block":
-            blocks[-1] += re.sub(r"\(.*\)", "", token.content)
-        for child in token.children or []:
-            if child.type == "html_inline" and child.content in ("<code>", "</code>"):
-                continue
-            if child.type not in ("text", "code_inline", "softbreak", "text_special"):
-                inlines[child.type] += 1
-    return blocks, inlines
-
-
-HOSTILE = [
-    "| a | b |", "`", "```", "~~~", "---", "===", "# heading", "- item", "1. item", "> quote",
-    "***", "__bold__", "_", "[link](javascript:alert(1))", "![x](y)", "<script>alert(1)</script>",
-    "<!--",
-    "-->", "</details>", "<b", "&amp;", "&#124;", "\\", "\\|", "$x$", "{{ 7 * 7 }}", "{% raw %}",
-    "\n", "\n\n", "\r\n---\r\n", "\n---\n", "\n```\n", "\n| - |\n", "\u2028", "\u202e", "\x00",
-    "\x85", "\ud800", "'", '"', '"""', "'''", "\t", ": ", "%TAG", "!!python/object", "*anchor", "é",
-    "中文", "word", "http://x.y", "a@b.c",
-]  # fmt: skip
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(HOSTILE) | st.text(max_size=4), max_size=6).map("".join))
-def test_no_text_changes_the_structure(text: str) -> None:
-    # A data set on the hub or an empty name changes the structure on purpose.
-    text = f"x {text} x"
-    card = render_card(full(text), facts(text))
-    assert structure(card) == structure(render_card(full("x y"), facts("x y")))
-    card.encode("utf-8")
-    matter, body = split(card)
-    shown = one_line(text)
-    assert matter["license"] == shown
-    assert matter["tags"][-1] == shown
-    assert matter["widget"] == [{"text": shown}]
-    assert matter["model-index"][0]["name"] == shown
-    heading = body.lstrip().splitlines()[0]
-    assert html.unescape(heading.removeprefix("# ")) == shown
-    for snippet in body.split("```python\n")[1:]:
-        names: dict[str, Any] = {}
-        lines = snippet.split("\n```")[0].splitlines()
-        at = next(i for i, line in enumerate(lines) if "CrossEncoder(" in line)
-        exec("def CrossEncoder(name): found.append(name)\nfound = []\n" + lines[at], names)
-        assert names["found"] == [text.encode("utf-8", "replace").decode()]
-
-
-@pytest.mark.parametrize("hostile", ["<b>x</b> y", "x\n\n# y", "x ![y](z)", "x\n- y", "x `y`\n```"])
-def test_the_check_of_structure_can_fail(hostile: str) -> None:
-    card = render_card(full("x y"), facts("x y"))
-    start, _, rest = card.partition("## Limits")
-    changed = start + "## Limits" + rest.replace("- x y\n", f"- {hostile}\n", 1)
-    assert changed != card
-    assert structure(changed) != structure(card)
-
-
-def test_escaping() -> None:
-    assert inline("a | b") == "a &#124; b"
-    assert inline("snake_case and ndcg@10") == "snake_case and ndcg@10"
-    assert inline("_hidden_") == "&#95;hidden&#95;"
-    assert inline("# no heading") == "&#35; no heading"
-    assert inline("1. one") == "1&#46; one"
-    assert inline("0.123") == "0.123"
-    assert inline(-0.5) == "-0.5"
-    assert inline("- item") == "&#45; item"
-    assert inline("---") == "&#45;--"
-    assert inline("a" * 20, limit=5) == "aaaa…"
-    assert inline(inline("a|b")) == "a&#124;b"
-    assert code("learning_rate") == "`learning_rate`"
-    assert code("a`b") == "<code>a&#96;b</code>"
-    assert code("") == ""
-    assert block("a\n````\nb") == "`````\na\n````\nb\n`````"
-    assert hub_link("org/name") == "[org/name](https://huggingface.co/org/name)"
-    assert hub_link("a) b](c") == "a) b&#93;(c"
-    assert names_of(["a", {"name": "b", "id": "o/b"}, {"id": "o/c"}, {}]) == [
-        ("a", None), ("b", "o/b"), ("o/c", "o/c"), ("", None),
-    ]  # fmt: skip
-
+from rankwright.model.card.render import is_untouched
+from tests.model.cards import Evaluator, facts, full, make, split
 
 # --- what the hub reads -------------------------------------------------------------------------
 
@@ -311,111 +132,6 @@ def test_a_first_evaluation_in_training_is_no_value_before_it() -> None:
     assert found.now(None) == {"a": 0.6}
     assert found.now(4) == {"a": 0.5}
     assert found.now(99) == {"a": 0.6}
-
-
-# --- logs and pictures --------------------------------------------------------------------------
-
-
-def test_the_log_is_thinned_evenly() -> None:
-    data = CrossEncoderModelCardData(best_step=333)
-    data.training_logs = [
-        {"epoch": i / 1000, "step": i, "training_loss": 1 / (i + 1)}
-        | ({"validation_loss": 0.5, "dev_ndcg@10": 0.25} if i % 40 == 0 else {})
-        for i in range(1000)
-    ]
-    lines = log_table(data).splitlines()
-    assert lines[0] == "| Epoch | Step | Training loss | Validation loss | dev_ndcg@10 |"
-    steps = [int(line.split("|")[2].strip(" *")) for line in lines[2:]]
-    assert len(steps) == MAX_LOG_ROWS
-    assert {0, 333, 999} <= set(steps)
-    assert set(range(0, 1000, 40)) <= set(steps)
-    assert max(np.diff(steps)) <= 40
-    assert "| **0.333** | **333** | **0.0030** | - | - |" in lines
-    assert "rows at even distances" in render_card(data, facts())
-    data.training_logs = data.training_logs[:5]
-    assert len(log_table(data).splitlines()) == 7
-
-
-def curves() -> CrossEncoderModelCardData:
-    data = CrossEncoderModelCardData(training_summary={"rows": 1})
-    data.training_logs = [
-        {"epoch": i / 5, "step": i, "training_loss": 1 - i / 10, "_$x$ 中": i / 10}
-        for i in range(5)
-    ]
-    data.results = [MetricRow("d $a_b$ <x>", "nDCG@10", 0.6, 0.4)]
-    return data
-
-
-def test_pictures_are_drawn_the_same_each_time(tmp_path: Path) -> None:
-    import matplotlib
-
-    first, second = tmp_path / "a", tmp_path / "b"
-    first.mkdir()
-    second.mkdir()
-    drawn = draw_plots(curves(), first)
-    assert set(drawn) == {CURVES_FILE, GAINS_FILE}
-    with matplotlib.rc_context({"axes.facecolor": "red", "text.usetex": True}):
-        assert draw_plots(curves(), second) == drawn
-    for name in drawn:
-        content = (first / name).read_bytes()
-        assert content.startswith(b"\x89PNG")
-        assert content == (second / name).read_bytes()
-        assert len(content) > 2000
-    other = curves()
-    other.training_logs[2]["training_loss"] = 0.1
-    draw_plots(other, second)
-    assert (first / CURVES_FILE).read_bytes() != (second / CURVES_FILE).read_bytes()
-    assert (first / GAINS_FILE).read_bytes() == (second / GAINS_FILE).read_bytes()
-
-
-def test_nothing_to_draw(tmp_path: Path) -> None:
-    data = CrossEncoderModelCardData(results=[MetricRow("d", "m", 0.5)])
-    data.training_logs = [{"epoch": 1.0, "step": 1, "training_loss": 0.5}]  # a point is no curve
-    assert draw_plots(data, tmp_path) == {}
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_matplotlib(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with caplog.at_level(logging.INFO, "rankwright"):
-        make(model_card_data=curves()).save_pretrained(tmp_path / "m")
-    assert "rankwright[plots]" in caplog.text
-    assert ".png" not in (tmp_path / "m" / CARD_FILE).read_text(encoding="utf-8")
-    assert not list((tmp_path / "m").glob("*.png"))
-
-
-def test_a_drawing_that_fails_costs_no_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    import rankwright.model.card.plots as plots
-
-    def fail(*args: Any) -> None:
-        raise RuntimeError("no fonts")
-
-    monkeypatch.setattr(plots, "_draw_gains", fail)
-    make(model_card_data=curves()).save_pretrained(tmp_path)
-    assert "no fonts" in caplog.text
-    assert (tmp_path / "model.safetensors").is_file()
-    assert CURVES_FILE in (tmp_path / CARD_FILE).read_text(encoding="utf-8")
-
-
-def test_pictures_come_and_go_with_their_card(tmp_path: Path) -> None:
-    model = make(model_card_data=curves())
-    model.save_pretrained(tmp_path / "a")
-    text = (tmp_path / "a" / CARD_FILE).read_text(encoding="utf-8")
-    shown = re.findall(r"!\[[^\]]+\]\((.+?)\)", text)
-    assert sorted(shown) == sorted(p.name for p in (tmp_path / "a").glob("*.png"))
-    assert len(shown) == 2
-    # A model that is only loaded and saved keeps its card, with all that belongs to it.
-    CrossEncoder(tmp_path / "a").save_pretrained(tmp_path / "b")
-    for name in (CARD_FILE, *shown):
-        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
-    model.save_pretrained(tmp_path / "a", create_model_card=False)
-    assert len(list((tmp_path / "a").glob("*.png"))) == 2
-    make().save_pretrained(tmp_path / "a")
-    assert not list((tmp_path / "a").glob("*.png"))
 
 
 # --- the usage example --------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def test_same_scores_in_the_order_of_the_input(
 ) -> None:
     alone = model.predict(PAIRS, **options)
     together = model.predict(PAIRS, pool=pool, **options)
-    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(together, alone, rtol=1e-6, atol=4e-6)
     assert len(set(np.round(alone, 5))) > 100
     assert together.dtype == np.float32
     assert together[-1] == together[-2]

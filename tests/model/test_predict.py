@@ -211,8 +211,9 @@ def test_bad_options(model: CrossEncoder) -> None:
 def test_earlier_names(model: CrossEncoder, expected: np.ndarray) -> None:
     with pytest.warns(FutureWarning, match="sentences is now inputs"):
         np.testing.assert_allclose(model.predict(sentences=PAIRS), expected, atol=1e-5)
-    with pytest.warns(FutureWarning, match="num_workers has no effect"):
+    with pytest.warns(FutureWarning, match="num_workers has no effect") as noted:
         model.predict(PAIRS, num_workers=2)
+    assert [warning.filename for warning in noted] == [__file__]
     with pytest.warns(FutureWarning, match="activation_fct"):
         tanh = model.predict(PAIRS, activation_fct=torch.nn.Tanh())
     np.testing.assert_allclose(tanh, np.tanh(expected), atol=1e-5)

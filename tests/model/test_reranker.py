@@ -186,8 +186,9 @@ def test_mistakes(pair: tuple[Reranker, CrossEncoder], folder: Path) -> None:
         Reranker(folder, precision="int4")
     with pytest.raises(InputError, match="threads=0"):
         Reranker(folder, threads=0)
-    with pytest.warns(FutureWarning, match="activation_fct is now activation_fn"):
+    with pytest.warns(FutureWarning, match="activation_fct is now activation_fn") as noted:
         model.predict(PAIRS, activation_fct="tanh")
+    assert [warning.filename for warning in noted] == [__file__]
 
 
 # --- which export is taken --------------------------------------------------------------------

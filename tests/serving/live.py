@@ -11,6 +11,8 @@ from typing import Any
 
 import uvicorn
 
+from rankwright.serving.connections import PatientConnection
+
 __all__ = ["listening", "until"]
 
 
@@ -28,7 +30,9 @@ def listening(app: Any) -> Iterator[str]:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", ws="none")
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=port, log_level="error", ws="none", http=PatientConnection
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

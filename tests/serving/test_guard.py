@@ -155,6 +155,34 @@ def test_a_client_that_goes_away_frees_its_work(model: CrossEncoder) -> None:
         assert 'status="499"' in httpx.get(f"{address}/metrics").text
 
 
+def test_a_huge_request_does_not_hold_up_the_reading_of_small_ones(
+    model: CrossEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(TorchModel(model))
+    reading, going_on = threading.Event(), threading.Event()
+    encode = type(app.state.service.model.tokenizer).encode
+
+    def slow(self: Any, pairs: Any, *rest: Any, **more: Any) -> Any:
+        if len(pairs[0][1]) > 10_000:
+            reading.set()
+            assert going_on.wait(10)
+        return encode(self, pairs, *rest, **more)
+
+    monkeypatch.setattr(type(app.state.service.model.tokenizer), "encode", slow)
+    huge = {"query": "a", "documents": ["sort a list " * 50_000]}
+    with listening(app) as address, ThreadPoolExecutor(4) as clients:
+        waiting = [
+            clients.submit(httpx.post, f"{address}/v2/rerank", json=huge, timeout=30)
+            for _ in range(4)
+        ]
+        assert reading.wait(10)
+        try:
+            assert httpx.post(f"{address}/v2/rerank", json=BODY).status_code == 200
+        finally:
+            going_on.set()
+        assert [future.result().status_code for future in waiting] == [200] * 4
+
+
 def test_many_clients_get_their_own_scores(model: CrossEncoder) -> None:
     words = ["sort", "open", "file", "list", "row", "train", "rank", "search"]
     requests = [

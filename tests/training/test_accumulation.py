@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from rankwright import CrossEncoderTrainer
 from rankwright.engine.batch import PackedBatch
 from rankwright.losses import BinaryCrossEntropyLoss, LambdaLoss, ListNetLoss, MSELoss
+from tests.training.lists_worker import weighted as several
+from tests.training.runs import arguments
 from tests.training.stub import StubEncoder, rows
-from tests.training.test_trainer import arguments
 
 
 class Bag(StubEncoder):
@@ -63,11 +64,11 @@ def weighted(model: Any) -> BinaryCrossEntropyLoss:
     return BinaryCrossEntropyLoss(model, pos_weight=torch.tensor(3.0))
 
 
-@pytest.mark.parametrize("kind", [weighted, MSELoss, ListNetLoss, LambdaLoss])
+@pytest.mark.parametrize("kind", [weighted, MSELoss, ListNetLoss, LambdaLoss, several])
 @pytest.mark.parametrize(("size", "steps", "most"), [(4, 2, None), (1, 8, None), (2, 4, 40)])
 def test_same_weights(tmp_path: Path, kind: Any, size: int, steps: int, most: int | None) -> None:
     # Twenty rows: the last step of an epoch is smaller, and with 8 at a time incomplete.
-    data = lists(20) if kind in (ListNetLoss, LambdaLoss) else rows(20)
+    data = lists(20) if kind in (ListNetLoss, LambdaLoss, several) else rows(20)
     whole = train(tmp_path / "whole", 8, 1, None, kind, data)
     parts = train(tmp_path / "parts", size, steps, most, kind, data)
     assert not torch.allclose(whole.table, Bag().table, atol=1e-3)

@@ -16,8 +16,8 @@ from rankwright import CrossEncoder, CrossEncoderTrainer
 from rankwright.errors import WeightsError
 from rankwright.training import find_checkpoint
 from tests.tiny import save_tiny
+from tests.training.runs import arguments
 from tests.training.stub import rows
-from tests.training.test_trainer import arguments
 
 PAIRS = [(row["query"], row["document"]) for row in rows(6, 5)]
 LORA = peft.LoraConfig(r=3, lora_alpha=12, target_modules="all-linear")

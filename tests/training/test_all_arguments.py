@@ -5,46 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import transformers.trainer
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from rankwright import CrossEncoder, CrossEncoderTrainer, SequentialEvaluator
-from rankwright.errors import InputError, TrainingError
-from rankwright.training.checkpoints import MARKER
-from tests.tiny import save_tiny
+from rankwright import CrossEncoderTrainer
+from rankwright.errors import InputError
+from tests.training.runs import arguments, weights
+from tests.training.scripted import EVERY_STEP, Script, trainer_for
 from tests.training.stub import StubEncoder, rows
-from tests.training.test_trainer import arguments, weights
-
-
-class Script:
-    """An evaluator whose scores are known beforehand."""
-
-    def __init__(self, values: list[float], metric: str = "dev_ndcg@10", greater: bool = True):
-        self.values = list(values)
-        self.primary_metric = metric
-        self.greater_is_better = greater
-
-    def __call__(self, model: Any, output_path: str, epoch: float, steps: int) -> dict[str, float]:
-        return {self.primary_metric: self.values.pop(0), f"{self.primary_metric}_twin": 0.0}
-
-
-def trainer_for(folder: Path, **options: Any) -> CrossEncoderTrainer:
-    data = options.pop("data", None) or rows(12)
-    parts = {name: options.pop(name) for name in ("evaluator", "callbacks") if name in options}
-    held_out = options.pop("eval_dataset", None)
-    options = {"evaluate_base": False} | options
-    return CrossEncoderTrainer(
-        model=StubEncoder(), args=arguments(folder, **options), train_dataset=data,
-        eval_dataset=held_out, **parts,
-    )  # fmt: skip
-
 
 # --- refused -----------------------------------------------------------------------------------
 
@@ -171,208 +143,6 @@ def test_auto_find_batch_size(tmp_path: Path) -> None:
     assert model.seen[0] == 3
     assert model.seen[-6:] == [2] * 6
     assert trainer.state.global_step == 6
-
-
-# --- evaluation and the best model -------------------------------------------------------------
-
-
-def best_of(trainer: CrossEncoderTrainer) -> str:
-    trainer.train()
-    return Path(trainer.state.best_model_checkpoint).name
-
-
-EVERY_STEP = {
-    "max_steps": 3,
-    "eval_strategy": "steps",
-    "eval_steps": 1,
-    "save_strategy": "steps",
-    "save_steps": 1,
-    "load_best_model_at_end": True,
-}
-
-
-@pytest.mark.parametrize(
-    ("metric", "asked", "greater", "given", "expected"),
-    [
-        ("dev_ndcg@10", "eval_dev_ndcg@10", True, None, "checkpoint-2"),
-        ("dev_ndcg@10", "dev_ndcg@10", True, None, "checkpoint-2"),
-        ("org/data_map", "eval_org/data_map", True, None, "checkpoint-2"),
-        ("dev_mse", "eval_dev_mse", True, None, "checkpoint-2"),  # the evaluator knows better
-        ("dev_gap", "eval_dev_gap", False, None, "checkpoint-1"),
-        ("dev_gap", "eval_dev_gap", False, True, "checkpoint-2"),  # the user knows best
-    ],
-)
-def test_the_best_model_by_any_metric(
-    tmp_path: Path, metric: str, asked: str, greater: bool, given: bool | None, expected: str
-) -> None:
-    judge = Script([0.1, 0.9, 0.5], metric, greater)
-    trainer = trainer_for(
-        tmp_path, evaluator=judge, metric_for_best_model=asked, greater_is_better=given,
-        **EVERY_STEP,
-    )  # fmt: skip
-    assert best_of(trainer) == expected
-    best = StubEncoder()
-    from rankwright.training.weights import load_weights
-
-    load_weights(best.model, trainer.state.best_model_checkpoint)
-    for name, value in weights(best).items():
-        assert torch.equal(trainer.model.model.state_dict()[name], value), name
-
-
-@pytest.mark.parametrize(
-    ("metric", "expected"), [("dev_rmse", "checkpoint-1"), ("dev_twin", "checkpoint-2")]
-)
-def test_names_of_errors_are_better_lower(tmp_path: Path, metric: str, expected: str) -> None:
-    scores = iter([0.1, 0.9, 0.5])
-    trainer = trainer_for(
-        tmp_path, evaluator=lambda *a, **k: {metric: next(scores)},
-        metric_for_best_model=f"eval_{metric}", **EVERY_STEP,
-    )  # fmt: skip
-    assert best_of(trainer) == expected
-
-
-def test_an_evaluator_inside_another_is_asked_too(tmp_path: Path) -> None:
-    nested = SequentialEvaluator([Script([1, 1, 1]), Script([0.3, 0.1, 0.2], "b_gap", False)])
-    trainer = trainer_for(
-        tmp_path, evaluator=nested, metric_for_best_model="eval_b_gap", **EVERY_STEP
-    )
-    assert best_of(trainer) == "checkpoint-2"
-
-
-def test_a_metric_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
-    trainer = trainer_for(
-        tmp_path, evaluator=Script([0.1]), metric_for_best_model="eval_ndcg", **EVERY_STEP
-    )
-    with pytest.raises(KeyError, match="dev_ndcg@10"):
-        trainer.train()
-
-
-def test_save_strategy_best_saves_improvements_only(tmp_path: Path) -> None:
-    trainer = trainer_for(
-        tmp_path, evaluator=Script([0.1, 0.5, 0.4, 0.6]), max_steps=4, eval_strategy="steps",
-        eval_steps=1, save_strategy="best", metric_for_best_model="eval_dev_ndcg@10",
-    )  # fmt: skip
-    trainer.train()
-    saved = sorted(p.name for p in tmp_path.glob("checkpoint-*"))
-    assert saved == ["checkpoint-1", "checkpoint-2", "checkpoint-4"]
-    assert all((tmp_path / name / MARKER).is_file() for name in saved)
-
-
-def test_early_stopping(tmp_path: Path) -> None:
-    options = EVERY_STEP | {"max_steps": 6}
-    trainer = trainer_for(
-        tmp_path, evaluator=Script([0.1, 0.5, 0.4, 0.3, 0.9]),
-        metric_for_best_model="eval_dev_ndcg@10",
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=2)], **options,
-    )  # fmt: skip
-    assert best_of(trainer) == "checkpoint-2"
-    assert trainer.state.global_step == 4
-
-
-def evaluated(trainer: CrossEncoderTrainer) -> list[int]:
-    return [e["step"] for e in trainer.state.log_history if "eval_dev_ndcg@10" in e]
-
-
-@pytest.mark.parametrize(
-    ("options", "steps"),
-    [
-        ({"eval_strategy": "steps", "eval_steps": 2}, [2, 4]),
-        ({"eval_strategy": "steps", "eval_steps": 0.25}, [1, 2, 3, 4]),
-        ({"eval_strategy": "steps", "eval_steps": 1, "eval_delay": 3}, [3, 4]),
-        ({"eval_strategy": "epoch"}, [3, 4]),
-        ({"eval_on_start": True}, [0]),
-        ({"eval_on_start": True, "evaluate_base": True}, [0]),
-        ({"eval_strategy": "steps", "eval_steps": 4, "evaluate_base": True}, [0, 4]),
-    ],
-)
-def test_when_evaluators_run(tmp_path: Path, options: dict[str, Any], steps: list[int]) -> None:
-    trainer = trainer_for(tmp_path, evaluator=Script([0.5] * 9), max_steps=4, **options)
-    trainer.train()
-    assert evaluated(trainer) == steps
-
-
-# --- saving ------------------------------------------------------------------------------------
-
-
-def test_save_only_model_cannot_be_resumed_but_loaded(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
-    trainer_for(tmp_path, save_only_model=True, **options).train()
-    assert not (tmp_path / "checkpoint-2" / "optimizer.pt").exists()
-    for resume in (True, tmp_path / "checkpoint-1"):
-        with pytest.raises(TrainingError, match="save_only_model"):
-            trainer_for(tmp_path, **options).train(resume_from_checkpoint=resume)
-
-
-class FakeHub:
-    """Keeps what is uploaded, as lists of file names."""
-
-    def __init__(self) -> None:
-        self.created: list[dict[str, Any]] = []
-        self.uploads: list[tuple[str, set[str], str]] = []
-
-    def create_repo(self, name: str, **options: Any) -> Any:
-        self.created.append({"name": name, **options})
-        return SimpleNamespace(repo_id=f"me/{name}", repo_url="https://hub/me")
-
-    def upload_folder(self, folder_path: str, **options: Any) -> Any:
-        ignored = options.get("ignore_patterns") or []
-        files = {
-            path.relative_to(folder_path).as_posix()
-            for path in Path(folder_path).rglob("*")
-            if path.is_file()
-            and not any(path.relative_to(folder_path).match(f"{p}/*") for p in ignored)
-        }
-        self.uploads.append((options.get("path_in_repo", ""), files, options["commit_message"]))
-        done: Future[Any] = Future()
-        done.set_result(SimpleNamespace(commit_url="https://hub/me/commit"))
-        return done if options.get("run_as_future") else done.result()
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *args, **kwargs: None
-
-
-MODEL_FILES = {
-    "config.json",
-    "config_sentence_transformers.json",
-    "model.safetensors",
-    "modules.json",
-    "rankwright.json",
-    "sentence_bert_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-}
-
-
-@pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "end"])
-def test_push_to_hub_sends_the_whole_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
-) -> None:
-    hub = FakeHub()
-    monkeypatch.setattr(transformers.trainer, "hf_api", lambda: hub)
-    args = arguments(
-        tmp_path / "mine", push_to_hub=True, hub_strategy=strategy, hub_private_repo=True,
-        hub_token="secret", max_steps=2, save_strategy="steps", save_steps=2,
-    )  # fmt: skip
-    trainer = CrossEncoderTrainer(
-        model=CrossEncoder(save_tiny(tmp_path / "base")), args=args, train_dataset=rows(8)
-    )
-    trainer.train()
-    assert hub.created[0]["private"] is True
-    during = [upload for upload in hub.uploads if upload[2].startswith("Training in progress")]
-    assert len(during) == {"every_save": 1, "checkpoint": 2, "end": 0}[strategy]
-    for _, files, _ in during:
-        assert files >= MODEL_FILES
-    if strategy == "checkpoint":
-        assert during[1][0] == "last-checkpoint"
-        assert {"optimizer.pt", MARKER} <= during[1][1]
-    trainer.push_to_hub()
-    path, files, _ = hub.uploads[-1]
-    assert path == ""
-    assert MODEL_FILES | {"README.md"} <= files
-    assert not any("optimizer" in name for name in files)
-    pushed = CrossEncoder(tmp_path / "mine")
-    assert pushed.contract == trainer.model.contract
-    assert "secret" not in (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
 
 
 # --- data order, logging and the rest ----------------------------------------------------------

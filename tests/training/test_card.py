@@ -24,8 +24,8 @@ from rankwright.training.card import CrossEncoderModelCardCallback, log_rows
 from rankwright.training.card_data import describe_datasets, usage_examples
 from rankwright.training.card_settings import changed_arguments, shown_arguments
 from tests.tiny import save_tiny, tiny_tokenizer
+from tests.training.runs import arguments
 from tests.training.stub import rows
-from tests.training.test_trainer import arguments
 
 
 class Measured:

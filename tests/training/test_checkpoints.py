@@ -21,8 +21,8 @@ from rankwright.training.checkpoints import (
     set_aside,
 )
 from rankwright.training.weights import load_weights
-from tests.training.stub import StubEncoder
-from tests.training.test_trainer import arguments, rows
+from tests.training.runs import arguments
+from tests.training.stub import StubEncoder, rows
 
 
 def make(folder: Path, step: int, *, saved_at: float | None = None, complete: bool = True) -> Path:

@@ -9,8 +9,8 @@ from rankwright.engine.batch import PackedBatch
 from rankwright.losses import BinaryCrossEntropyLoss, ListNetLoss
 from rankwright.training import CrossEncoderTrainer, PackingCollator
 from rankwright.training.chunks import score_in_parts, take
+from tests.training.runs import arguments, weights
 from tests.training.stub import StubEncoder, rows
-from tests.training.test_trainer import arguments, weights
 
 
 def packed(model: StubEncoder, count: int) -> PackedBatch:

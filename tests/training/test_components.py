@@ -22,8 +22,8 @@ from rankwright.losses import (
 )
 from rankwright.training import CrossEncoderTrainer
 from rankwright.training.components import LossComponents
+from tests.training.runs import arguments, weights
 from tests.training.stub import StubEncoder
-from tests.training.test_trainer import arguments, weights
 
 DATA = [
     {

@@ -16,8 +16,8 @@ from rankwright import losses
 from rankwright.engine.batch import PackedBatch
 from rankwright.training import CrossEncoderTrainer, PackingCollator, chunks
 from tests.losses.cases import CASES, Case
+from tests.training.runs import arguments
 from tests.training.stub import StubEncoder
-from tests.training.test_trainer import arguments
 
 every_loss = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 SIZES = [4, 1, 3, 2, 6, 3]

@@ -24,7 +24,7 @@ from rankwright.training import find_checkpoint
 from rankwright.training.sharding import check_sharding
 from tests.tiny import save_tiny
 from tests.training.fsdp_worker import PAIRS, train
-from tests.training.test_trainer import arguments
+from tests.training.runs import arguments
 
 QUIET = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 

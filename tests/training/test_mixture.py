@@ -1,4 +1,4 @@
-"""Training and evaluating on several data sets, and on flat rows grouped by query."""
+"""Training and evaluating on several data sets."""
 
 from __future__ import annotations
 
@@ -7,68 +7,32 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
-from torch import Tensor
+from datasets import Dataset, DatasetDict, IterableDatasetDict
 from torch.nn import functional as F
 
-from rankwright.errors import ColumnError, InputError, InputTypeError
+from rankwright.errors import InputError
 from rankwright.losses import (
     BinaryCrossEntropyLoss,
-    GroupSoftmaxLoss,
     ListNetLoss,
     MSELoss,
     MultipleNegativesRankingLoss,
 )
 from rankwright.training import CrossEncoderTrainer
 from rankwright.training.collator import CollatorByName, PackingCollator
-from rankwright.training.samplers import SamplerOptions
-from rankwright.training.sampling.queries import QueryGroupedSampler
-from tests.training.stub import StubEncoder, rows
-from tests.training.test_trainer import arguments, weights
-
-PAIRS = rows(10)
-LISTS = [
-    {"question": f"sort {i}", "texts": ["sort files", "open", "move a"][: 2 + i % 2],
-     "labels": [1.0, 0.0, 0.0][: 2 + i % 2]}
-    for i in range(6)
-]  # fmt: skip
-TRIPLES = [{"a": f"copy {w}", "p": f"copy the {w}", "n": "list"} for w in ("row", "table", "file")]
-FLAT = [
-    {"query": f"sort {'rows' * (i % 4)}", "document": f"{row['document']} {i}", "label": i % 3 / 2}
-    for i, row in enumerate(rows(22))
-]
-
-
-def data() -> dict[str, Any]:
-    return {"pairs": PAIRS, "lists": Dataset.from_list(LISTS), "triples": TRIPLES}
-
-
-def losses(model: Any) -> dict[str, Any]:
-    return {
-        "pairs": BinaryCrossEntropyLoss(model),
-        "lists": ListNetLoss,
-        "triples": lambda made: MultipleNegativesRankingLoss(made, num_negatives=1),
-    }
-
-
-def stream(found: list[dict[str, Any]]) -> Any:
-    return IterableDataset.from_generator(lambda: iter(found))
-
-
-def trained(tmp_path: Path, train: Any, loss: Any = None, **options: Any) -> dict[str, Tensor]:
-    model = StubEncoder()
-    args = arguments(tmp_path, evaluate_base=False, **options)
-    CrossEncoderTrainer(model=model, args=args, train_dataset=train, loss=loss).train()
-    return weights(model)
-
-
-def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
-
-
-def assert_different(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
-
+from tests.training.mixtures import (
+    FLAT,
+    LISTS,
+    PAIRS,
+    TRIPLES,
+    assert_different,
+    assert_same,
+    data,
+    losses,
+    stream,
+    trained,
+)
+from tests.training.runs import arguments, weights
+from tests.training.stub import StubEncoder
 
 # --- several data sets ------------------------------------------------------------------------
 
@@ -283,85 +247,6 @@ def test_workers_give_a_mixture_in_the_same_order(tmp_path: Path) -> None:
     assert len(found[0]) == 6
 
 
-# --- flat rows --------------------------------------------------------------------------------
-
-
-def test_listwise_training_on_flat_rows_is_that_on_lists(tmp_path: Path) -> None:
-    """Bit for bit, with the lists in the order in which the queries come."""
-    sampler = QueryGroupedSampler(Dataset.from_list(FLAT), SamplerOptions(2, seed=42))
-    lists = []
-    for batch in sampler:
-        for query in dict.fromkeys(FLAT[row]["query"] for row in batch):
-            own = [FLAT[row] for row in batch if FLAT[row]["query"] == query]
-            lists.append(
-                {
-                    "query": query,
-                    "documents": [row["document"] for row in own],
-                    "labels": [row["label"] for row in own],
-                }
-            )
-    common = {"per_device_train_batch_size": 2}
-    listed = trained(tmp_path, lists, ListNetLoss, train_sampling_strategy="sequential", **common)
-    flat = trained(tmp_path, FLAT, ListNetLoss, batch_sampler="query_grouped", **common)
-    assert_same(flat, listed)
-    adjacent = [
-        {"query": row["query"], "document": d, "label": label}
-        for row in lists
-        for d, label in zip(row["documents"], row["labels"], strict=True)
-    ]
-    streamed = trained(
-        tmp_path,
-        stream(adjacent),
-        ListNetLoss,
-        batch_sampler="query_grouped",
-        max_steps=2,
-        **common,
-    )
-    assert_same(streamed, listed)
-
-
-@pytest.mark.parametrize("kind", [list, stream])
-def test_the_evaluation_loss_of_flat_rows_is_that_of_lists(tmp_path: Path, kind: Any) -> None:
-    model = StubEncoder()
-    ordered = sorted(FLAT, key=lambda row: row["query"])
-    args = arguments(
-        tmp_path, batch_sampler="query_grouped", per_device_eval_batch_size=3,
-        max_documents_per_query=6,
-    )  # fmt: skip
-    trainer = CrossEncoderTrainer(
-        model=model, args=args, eval_dataset=kind(ordered), loss=ListNetLoss
-    )
-    losses = []
-    for query in dict.fromkeys(row["query"] for row in ordered):
-        own = [row for row in ordered if row["query"] == query]
-        scores = model.predict([(query, row["document"]) for row in own])
-        target = torch.tensor([row["label"] for row in own]).softmax(0)
-        losses.append(-(target * scores.log_softmax(0)).sum())
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(float(sum(losses) / 4), rel=1e-5)
-
-
-def test_flat_rows_without_grouping_are_refused_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(ColumnError, match="batch_sampler='query_grouped' makes lists of them"):
-        CrossEncoderTrainer(
-            model=StubEncoder(), args=arguments(tmp_path), train_dataset=FLAT, loss=ListNetLoss
-        )
-
-
-def test_lists_of_negatives_beside_a_positive(tmp_path: Path) -> None:
-    ragged = [
-        {"query": f"q {i}", "positive": "sort", "negatives": ["open", "move", "row"][: 1 + i % 3]}
-        for i in range(6)
-    ]
-    joined = [
-        {"query": r["query"], "docs": ["sort", *r["negatives"]],
-         "labels": [1.0] + [0.0] * len(r["negatives"])}
-        for r in ragged
-    ]  # fmt: skip
-    assert_same(
-        trained(tmp_path, ragged, GroupSoftmaxLoss), trained(tmp_path, joined, GroupSoftmaxLoss)
-    )
-
-
 # --- streams ----------------------------------------------------------------------------------
 
 
@@ -395,82 +280,3 @@ def test_a_mixture_of_streams(tmp_path: Path) -> None:
     assert {"eval_pairs_loss", "eval_lists_loss"} <= trainer.evaluate().keys()
     # One of them may have a length.
     trained(tmp_path, {"pairs": PAIRS, "lists": stream(LISTS)}, loss, **options)
-
-
-# --- mistakes ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({"train_dataset": {}}, InputError, "keys must be the names of data sets"),
-        ({"train_dataset": {3: PAIRS}}, InputError, r"found \[3\]"),
-        ({"train_dataset": {"a": None}}, InputTypeError, r"train_dataset\['a'\] is None"),
-        ({"train_dataset": {"query": ["a"], "document": ["b"]}}, InputTypeError, "from_dict"),
-        ({"train_dataset": {"train": PAIRS, "test": PAIRS}}, InputError, r"data\['train'\]"),
-        ({"loss": {"b": MSELoss}}, InputError, "a loss for 'b'; train_dataset has 'a', for which"),
-        ({"loss": {}}, InputError, "loss is an empty dict"),
-        (
-            {"loss": {"a": MSELoss}, "eval_dataset": PAIRS},
-            InputError,
-            "eval_dataset must be a dict too",
-        ),
-        (
-            {"loss": {"a": MSELoss}, "eval_dataset": {"b": PAIRS}},
-            InputError,
-            "eval_dataset has 'b', for which there is none",
-        ),
-        ({"loss": {"a": 3}}, InputTypeError, "found int"),
-        ({"loss": {"a": ListNetLoss}}, ColumnError, "ListNetLoss takes the columns"),
-    ],
-)
-def test_mistakes_in_data_and_losses(
-    tmp_path: Path, options: dict[str, Any], error: type[Exception], words: str
-) -> None:
-    given = {"model": StubEncoder(), "args": arguments(tmp_path), "train_dataset": {"a": PAIRS}}
-    with pytest.raises(error, match=words):
-        CrossEncoderTrainer(**(given | options))
-
-
-def test_a_loss_that_no_data_set_needs_is_told_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    loss = {"a": MSELoss, "b": MSELoss}
-    CrossEncoderTrainer(
-        model=StubEncoder(), args=arguments(tmp_path), train_dataset={"a": PAIRS}, loss=loss
-    )
-    assert "loss has an entry for 'b', but there is no data set of that name" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("train", "options", "words"),
-    [
-        ("stream", {"max_steps": -1}, "train_dataset is a stream.*set max_steps"),
-        ("streams", {"max_steps": -1}, r"set max_steps|needs to know how many rows"),
-        ("streams", {}, "'proportional' needs to know how many rows each data set has"),
-        ("stream", {"batch_sampler": "group_by_label"}, "a stream has none"),
-        ("stream", {"batch_sampler": list}, "a stream has none"),
-        (
-            "streams",
-            {"multi_dataset_batch_sampler": "round_robin", "dataloader_num_workers": 2},
-            "is a stream of 1 shard, which cannot be shared out among 2 dataloader workers",
-        ),
-        ("pairs", {"train_sampling_strategy": "batch_rebalance"}, "'batch_rebalance' is not"),
-        ("pairs", {"length_column_name": "tokens"}, "length_column_name='tokens' has no effect"),
-        ("both", {"batch_sampler": {"a": "batch_sampler"}}, "the data set 'b' is not in it"),
-        ("both", {"batch_sampler": dict.fromkeys("abc", "batch_sampler")}, "names 'c', which is"),
-        ("both", {"multi_dataset_batch_sampler": {"a": 1.0}}, "a weight to each data set"),
-    ],
-)
-def test_settings_that_do_not_fit_the_data(
-    tmp_path: Path, train: str, options: dict[str, Any], words: str
-) -> None:
-    found: Any = {
-        "stream": stream(PAIRS),
-        "streams": {"a": stream(PAIRS), "b": stream(PAIRS)},
-        "pairs": PAIRS,
-        "both": {"a": PAIRS, "b": PAIRS},
-    }[train]
-    args = arguments(tmp_path, **{"max_steps": 3, **options})
-    with pytest.raises(InputError, match=words):
-        CrossEncoderTrainer(model=StubEncoder(), args=args, train_dataset=found)

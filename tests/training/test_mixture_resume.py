@@ -15,9 +15,9 @@ from transformers import TrainerCallback
 from rankwright.losses import BinaryCrossEntropyLoss, ListNetLoss
 from rankwright.training import CrossEncoderTrainer
 from rankwright.training.samplers import DefaultBatchSampler
+from tests.training.mixtures import FLAT, LISTS, assert_same
+from tests.training.runs import arguments, weights
 from tests.training.stub import StubEncoder, rows
-from tests.training.test_mixture import FLAT, LISTS, assert_same
-from tests.training.test_trainer import arguments, weights
 
 
 class Drawn(DefaultBatchSampler):

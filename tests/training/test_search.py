@@ -13,8 +13,8 @@ from torch import nn
 from rankwright import CrossEncoder, CrossEncoderTrainer
 from rankwright.errors import InputError, MissingDependencyError
 from rankwright.losses import BinaryCrossEntropyLoss
+from tests.training.runs import arguments
 from tests.training.stub import StubEncoder, rows
-from tests.training.test_trainer import arguments
 
 RATES = [1e-5, 3e-2, 1e-3]
 

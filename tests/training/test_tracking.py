@@ -14,8 +14,8 @@ from transformers.integrations import integration_utils
 
 from rankwright import CrossEncoder, CrossEncoderTrainer
 from tests.tiny import save_tiny
+from tests.training.runs import arguments
 from tests.training.stub import StubEncoder, rows
-from tests.training.test_trainer import arguments
 
 
 def in_order(dataset: Any, batch_size: int, drop_last: bool, **_: Any) -> BatchSampler:

@@ -1,3 +1,5 @@
+"""The trainer: its steps are those of a plain loop, and what it does around them."""
+
 from __future__ import annotations
 
 import logging
@@ -8,40 +10,16 @@ import pytest
 import torch
 from datasets import Dataset, IterableDataset
 from torch.nn import functional as F
-from transformers import EarlyStoppingCallback
 
 from rankwright.errors import (
-    ColumnError,
-    EmptyDataError,
     InputError,
-    InputTypeError,
-    LabelError,
     TrainingError,
 )
 from rankwright.losses import BinaryCrossEntropyLoss, GroupSoftmaxLoss
-from rankwright.training import CrossEncoderTrainer, CrossEncoderTrainingArguments
+from rankwright.training import CrossEncoderTrainer
 from rankwright.training.samplers import SamplerOptions, ShuffledSampler
+from tests.training.runs import arguments, weights
 from tests.training.stub import StubEncoder, rows
-
-
-def arguments(folder: Path, **options: Any) -> CrossEncoderTrainingArguments:
-    return CrossEncoderTrainingArguments(
-        str(folder),
-        **{
-            "per_device_train_batch_size": 4,
-            "learning_rate": 1e-3,
-            "num_train_epochs": 1,
-            "save_strategy": "no",
-            "disable_tqdm": True,
-            "use_cpu": True,
-            "logging_steps": 1000,
-        }
-        | options,
-    )
-
-
-def weights(model: StubEncoder) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.model.state_dict().items()}
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
@@ -289,103 +267,6 @@ def test_parameters_of_the_loss_are_trained(tmp_path: Path) -> None:
     assert loss.bias.item() != 0.0
 
 
-class FakeEvaluator:
-    def __init__(self, values: list[float], name: str = "dev") -> None:
-        self.primary_metric = f"{name}_ndcg@10"
-        self.values = iter(values)
-        self.name = name
-        self.calls: list[tuple[float, int, bool]] = []
-
-    def __call__(self, model: Any, output_path: str, epoch: float, steps: int) -> dict[str, float]:
-        self.calls.append((epoch, steps, model.training))
-        (Path(output_path) / f"{self.name}.csv").write_text("x", encoding="utf-8")
-        return {f"{self.name}_ndcg@10": next(self.values)}
-
-
-def test_evaluator_alone_chooses_the_best_model(tmp_path: Path) -> None:
-    model = StubEncoder()
-    evaluator = FakeEvaluator([0.3, 0.2, 0.9, 0.1])
-    args = arguments(
-        tmp_path,
-        eval_strategy="steps",
-        eval_steps=2,
-        save_strategy="steps",
-        save_steps=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="eval_dev_ndcg@10",
-        max_steps=6,
-    )
-    trainer = CrossEncoderTrainer(
-        model=model, args=args, train_dataset=rows(12), evaluator=evaluator
-    )
-    trainer.train()
-    assert [(steps, training) for _, steps, training in evaluator.calls] == [
-        (0, False),  # before the first step
-        (2, False),
-        (4, False),
-        (6, False),
-    ]
-    assert trainer.state.best_metric == 0.9
-    assert Path(trainer.state.best_model_checkpoint).name == "checkpoint-4"
-    assert (tmp_path / "eval" / "dev.csv").is_file()
-    from safetensors.torch import load_file
-
-    saved = load_file(tmp_path / "checkpoint-4" / "model.safetensors")
-    assert all(torch.equal(weights(model)[name], value) for name, value in saved.items())
-    last = load_file(tmp_path / "checkpoint-6" / "model.safetensors")
-    assert not all(torch.equal(weights(model)[name], value) for name, value in last.items())
-    logged = [e["eval_dev_ndcg@10"] for e in trainer.state.log_history if "eval_dev_ndcg@10" in e]
-    assert logged == [0.3, 0.2, 0.9, 0.1]
-
-
-def test_early_stopping_on_an_evaluators_metric(tmp_path: Path) -> None:
-    args = arguments(
-        tmp_path,
-        eval_strategy="steps",
-        eval_steps=1,
-        save_strategy="steps",
-        save_steps=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="dev_ndcg@10",
-        max_steps=6,
-    )
-    trainer = CrossEncoderTrainer(
-        model=StubEncoder(),
-        args=args,
-        train_dataset=rows(24),
-        evaluator=FakeEvaluator([0.45, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0]),
-        callbacks=[EarlyStoppingCallback(2)],
-    )
-    trainer.train()
-    assert trainer.state.global_step == 3
-
-
-def test_evaluation_loss_and_several_evaluators_together(tmp_path: Path) -> None:
-    model = StubEncoder()
-    data = rows(10)
-    trainer = CrossEncoderTrainer(
-        model=model,
-        args=arguments(tmp_path, per_device_eval_batch_size=4),
-        eval_dataset=data,
-        evaluator=[FakeEvaluator([0.5], "a"), FakeEvaluator([0.7], "b")],
-    )
-    metrics = trainer.evaluate()
-    scores = model.predict([(r["query"], r["document"]) for r in data])
-    labels = torch.tensor([r["label"] for r in data])
-    expected = F.binary_cross_entropy_with_logits(scores, labels)
-    assert metrics["eval_loss"] == pytest.approx(float(expected), rel=1e-5)
-    assert metrics["eval_a_ndcg@10"] == 0.5
-    assert metrics["eval_b_ndcg@10"] == 0.7
-    assert metrics["eval_sequential_score"] == 0.7
-    clashing = CrossEncoderTrainer(
-        model=model,
-        args=arguments(tmp_path),
-        evaluator=[FakeEvaluator([0.5]), FakeEvaluator([0.7])],
-    )
-    with pytest.raises(InputError, match="both report 'dev_ndcg@10'"):
-        clashing.evaluate()
-
-
 def test_prompts_reach_the_queries(tmp_path: Path) -> None:
     model = StubEncoder()
     model.prompts, model.default_prompt_name = {"search": "query: "}, "search"
@@ -428,46 +309,3 @@ def test_training_leaves_no_warnings_from_transformers(
             train_dataset=rows(8),
         ).train()
     assert caplog.messages == []
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({"train_dataset": {"a": []}}, EmptyDataError, r"train_dataset\['a'\] has no rows"),
-        ({"train_dataset": [["q", "d", 1]]}, InputTypeError, "items are not dicts"),
-        ({"train_dataset": "train.csv"}, InputTypeError, "found str"),
-        ({"train_dataset": []}, EmptyDataError, "train_dataset has no rows"),
-        ({"train_dataset": [{"q": "a", "label": 1}]}, ColumnError, "can hold texts"),
-        ({"train_dataset": [{"q": "a", "d": "b", "label": 3}]}, LabelError, "found 3"),
-        ({"loss": {"a": None}}, InputError, r"must be a dict too: train_dataset={'a': ...}"),
-        ({"loss": len}, TypeError, "has no len"),
-        ({"loss": 3}, InputTypeError, "found int"),
-        ({"args": 3}, InputTypeError, "args must be CrossEncoderTrainingArguments"),
-        ({"model": None}, InputError, "needs a model"),
-        ({"evaluator": 3}, InputError, "evaluator must be callable"),
-    ],
-)
-def test_mistakes_show_before_training(
-    tmp_path: Path, options: dict[str, Any], error: type[Exception], words: str
-) -> None:
-    defaults = {"model": StubEncoder(), "args": arguments(tmp_path), "train_dataset": rows(4)}
-    with pytest.raises(error, match=words):
-        CrossEncoderTrainer(**(defaults | options))
-
-
-def test_contradictory_settings_show_before_training(tmp_path: Path) -> None:
-    model = StubEncoder()
-    with pytest.raises(InputError, match="neither an eval_dataset nor an evaluator"):
-        CrossEncoderTrainer(model=model, args=arguments(tmp_path, eval_strategy="epoch"))
-    best = arguments(
-        tmp_path, eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True
-    )
-    with pytest.raises(InputError, match="needs metric_for_best_model"):
-        CrossEncoderTrainer(model=model, args=best, evaluator=FakeEvaluator([1.0]))
-
-
-def test_compute_metrics_is_not_silently_ignored(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    CrossEncoderTrainer(model=StubEncoder(), args=arguments(tmp_path), compute_metrics=len)
-    assert "compute_metrics is not used" in caplog.text

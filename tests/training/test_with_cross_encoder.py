@@ -12,8 +12,8 @@ import torch
 from rankwright import CrossEncoder, CrossEncoderRerankingEvaluator, CrossEncoderTrainer
 from rankwright.errors import InputError
 from tests.tiny import save_tiny
+from tests.training.runs import arguments
 from tests.training.stub import rows
-from tests.training.test_trainer import arguments
 
 
 @pytest.fixture

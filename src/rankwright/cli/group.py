@@ -62,7 +62,7 @@ class CommandGroup(TyperGroup):
         """Runs the command; whatever it raises ends in a message and an exit code."""
         try:
             return super().invoke(ctx)
-        except (KeyboardInterrupt, Exception) as error:
+        except (KeyboardInterrupt, Exception) as error:  # nobody at a terminal wants a traceback
             if isinstance(error, (typer.Exit, typer.Abort)) or is_usage_error(error):
                 raise
             raise typer.Exit(explain(error, ctx.meta.get("rankwright.arguments", []))) from None
@@ -76,7 +76,7 @@ class CommandGroup(TyperGroup):
             code = super().main(given, standalone_mode=False, **options)
         except typer.Abort:
             code = report("interrupted.", 130)
-        except Exception as error:
+        except Exception as error:  # Typer's usage errors differ in base from release to release
             if not is_usage_error(error):
                 raise
             code = explain(error, given)

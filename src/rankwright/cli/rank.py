@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
 from rankwright.cli.screen import Debug, Json, Quiet, open_screen
 from rankwright.cli.tables import ranking_table
 from rankwright.errors import InputError
-from rankwright.recipes.recipe import Precision
 
 __all__ = ["app"]
 
@@ -63,8 +62,21 @@ def rank(
         int | None,
         typer.Option("--max-length", min=3, help="Most tokens per pair; the model's own if left."),
     ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend",
+            help="auto, torch, onnx or openvino. auto takes an exported model of the folder that "
+            "agrees with float32, else torch. Left out: torch where it is installed, else auto.",
+        ),
+    ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="auto, float32, bfloat16 or float16.")
+        str,
+        typer.Option(
+            "--precision",
+            help="For torch auto, float32, bfloat16 or float16; for an exported model fp32, bf16 "
+            "or int8.",
+        ),
     ] = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
@@ -75,6 +87,7 @@ def rank(
 ) -> None:
     """Rank documents for a query, or for many.
 
+    Works without PyTorch where the folder holds an exported model (rankwright export).
     With --queries and --json, standard output gets one line of JSON per query.
 
     Examples:
@@ -110,9 +123,7 @@ def rank(
         found = rank_files.rank_texts(
             texts,
             rank_files.read_texts(documents, "document", document_column),
-            rank_files.RankOptions(
-                model, top_k, max_length, cast(Precision, precision), screen.progress
-            ),
+            rank_files.RankOptions(model, top_k, max_length, precision, screen.progress, backend),
         )
         if query is not None:
             only = next(found)

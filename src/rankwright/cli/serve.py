@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rankwright.cli.screen import Debug
-from rankwright.errors import DataNotFoundError, MissingDependencyError
+from rankwright.errors import DataNotFoundError, InputError, MissingDependencyError
 
 __all__ = ["app"]
 
@@ -63,6 +63,10 @@ def serve(
     max_body_mb: Annotated[
         float, typer.Option("--max-body-mb", help="Largest request body, in MiB.")
     ] = 8.0,
+    max_request_tokens: Annotated[
+        int,
+        typer.Option("--max-request-tokens", min=1, help="Most tokens of one request's pairs."),
+    ] = 1_000_000,
     max_requests: Annotated[
         int, typer.Option("--max-requests", min=1, help="Requests at once; more get 429.")
     ] = 512,
@@ -76,6 +80,12 @@ def serve(
     deadline: Annotated[
         float, typer.Option("--deadline", help="Seconds after which a request gets 504.")
     ] = 60.0,
+    body_seconds: Annotated[
+        float,
+        typer.Option(
+            "--body-seconds", help="Seconds a client may stall before it loses its connection."
+        ),
+    ] = 20.0,
     long_documents: Annotated[
         str,
         typer.Option(
@@ -118,10 +128,12 @@ def serve(
         api_keys=_keys(api_keys),
         max_body_bytes=int(max_body_mb * 2**20),
         max_documents=max_documents,
+        max_request_tokens=max_request_tokens,
         max_requests=max_requests,
         max_queue_tokens=max_queue_tokens,
         batch_tokens=batch_tokens,
         deadline_seconds=deadline,
+        body_seconds=body_seconds,
         long_documents=long_documents,
         log_texts=log_queries,
         playground=playground,
@@ -138,4 +150,15 @@ def _keys(file: str | None) -> tuple[str, ...]:
             given = Path(file).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             raise DataNotFoundError(f"--api-keys: {file} does not exist.") from None
-    return tuple(key.strip() for key in given if key.strip())
+        except OSError as error:
+            raise DataNotFoundError(
+                f"--api-keys: {file} cannot be read: {error.strerror}. In a container the "
+                "server is not root: let others read the file."
+            ) from None
+    keys = tuple(key.strip() for key in given if key.strip())
+    if file is not None and not keys:
+        raise InputError(
+            f"--api-keys: {file} holds no key, and the server would be open. "
+            "Write one key per line."
+        )
+    return keys

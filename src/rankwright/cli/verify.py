@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -11,6 +14,7 @@ from rich.text import Text
 from rankwright.cli.export import MaxDifference, MaxDrop, MinTau, Threads
 from rankwright.cli.failures import DISAGREE
 from rankwright.cli.screen import Debug, Json, Quiet, open_screen
+from rankwright.errors import RankwrightError
 
 __all__ = ["app"]
 
@@ -28,6 +32,13 @@ def verify(
             help="A running server to ask as well, such as http://127.0.0.1:8080.",
         ),
     ] = None,
+    server: Annotated[
+        bool,
+        typer.Option(
+            "--server/--no-server",
+            help="Start rankwright serve on this machine and ask it, if there is no --url.",
+        ),
+    ] = True,
     schema: Annotated[
         str, typer.Option("--schema", help="What the server speaks: tei, cohere, or auto.")
     ] = "auto",
@@ -54,7 +65,7 @@ def verify(
     """Replay a model's golden pairs on every backend, and compare the scores.
 
     The golden pairs and their float32 scores were saved by rankwright export. They are scored by
-    PyTorch, if it is installed, by every exported model, and by a server. The exit code is 4 if
+    PyTorch, if it is installed, by every exported model, and over HTTP. The exit code is 4 if
     scores disagree; Reranker then leaves those exports alone.
 
     Examples:
@@ -67,18 +78,19 @@ def verify(
         from rankwright.export.http_scores import HttpOptions
         from rankwright.export.verify import VerifyOptions, verify_model
 
-        http = None if url is None else HttpOptions(url, schema, api_key)
-        found = verify_model(
-            model,
-            VerifyOptions(
-                http=http,
-                min_kendall_tau=min_tau,
-                max_ndcg_drop=max_ndcg_drop,
-                max_difference=max_difference,
-                threads=threads,
-                record=record,
-            ),
+        options = VerifyOptions(
+            http=None if url is None else HttpOptions(url, schema, api_key),
+            min_kendall_tau=min_tau,
+            max_ndcg_drop=max_ndcg_drop,
+            max_difference=max_difference,
+            threads=threads,
+            record=record,
         )
+        notes: list[str] = []
+        with _own_server(model, notes) if server and url is None else nullcontext() as address:
+            if address is not None:
+                options = replace(options, http=HttpOptions(address, schema))
+            found = verify_model(model, options)
         table = Table(title=Text(found.golden), title_justify="left")
         table.add_column("backend")
         table.add_column("agrees")
@@ -97,7 +109,27 @@ def verify(
                 )
             )
             table.add_row(Text(check.name), agrees, *numbers)
-        notes = [f"{c.name}: {c.note}" for c in found.checks if c.note]
+        notes += [f"{c.name}: {c.note}" for c in found.checks if c.note]
         screen.result(found.to_dict(), table, *notes)
     if not found.ok:
         raise typer.Exit(DISAGREE)
+
+
+@contextmanager
+def _own_server(model: str, notes: list[str]) -> Iterator[str | None]:
+    """The address of this package's server for the model; None, and a note, if it cannot run."""
+    try:
+        from rankwright.serving.loopback import on_loopback
+        from rankwright.serving.model import ModelChoice, open_model
+    except ModuleNotFoundError as error:
+        notes.append(f"server: not run, {error.name} is missing: pip install 'rankwright[serve]'")
+        yield None
+        return
+    try:
+        served = open_model(ModelChoice(model))
+    except RankwrightError as error:
+        notes.append(f"server: not run: {error}")
+        yield None
+        return
+    with on_loopback(served) as address:
+        yield address

@@ -98,7 +98,11 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         yield temporary
+        # What the umask leaves: a folder made here shows it. Some libraries write files that only
+        # their owner may read, whatever the umask says.
+        readable = temporary.stat().st_mode & 0o666
         for file in _files_under(temporary):
+            (temporary / file).chmod((temporary / file).stat().st_mode & 0o777 | readable)
             _sync_file(temporary / file)
         if target.exists():
             _move_files(temporary, target)
@@ -127,7 +131,7 @@ def _move_files(source: Path, target: Path) -> None:
                 _keep_copy(target / file, backups / file)
             os.replace(source / file, target / file)
             moved.append(file)
-    except BaseException:
+    except BaseException:  # also Ctrl-C: the folder must be as it was
         for file in reversed(moved):
             if (backups / file).exists():
                 os.replace(backups / file, target / file)

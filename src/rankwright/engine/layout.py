@@ -9,6 +9,7 @@ attention sees it as a plain ``(rows, width, …)`` view, without copies.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,40 +18,62 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rankwright.engine.pack import starts
+from rankwright.engine.prepacked import prepacks
 
-__all__ = ["Layout", "Segment", "make_layout"]
+__all__ = ["Fit", "Layout", "Segment", "fit_for", "make_layout"]
 
 SLACK = 16
 """A pair joins a segment if that pads at most ``width // SLACK`` slots …"""
 MIN_SLACK = 7
 """… or this many: few, larger attention calls are worth a few padded slots."""
 TOTAL_STEP = 128
-"""On a CPU the number of slots is rounded up to a multiple of this …"""
+"""Where the number of slots is rounded, it is rounded up to a multiple of this …"""
 ROWS_STEP = 16
-"""… and the number of first tokens to a multiple of this: see `Rounding`."""
+"""… and the number of first tokens to a multiple of this: see `Fit`."""
+SEGMENT_COST = 6
+"""What an attention call costs on a CPU beside its work, in slots."""
 
 
 @dataclass(frozen=True)
-class Rounding:
-    """Whether sizes are rounded up to a few round ones.
+class Fit:
+    """How closely a layout fits its pairs.
 
-    oneDNN, which multiplies matrices on CPUs, generates code for every new shape, which takes
-    longer than a small product itself, and keeps a limited number of them. With round sizes the
-    same shapes come again and again. Other devices do not need it.
+    oneDNN generates code for every new shape, which takes longer than a small product itself, and
+    keeps a limited number of them. With round sizes the same shapes come again and again. MKL,
+    which makes float32 products on x86, and GPUs do not need that.
+
+    Attributes:
+        round_widths: Segments have round widths: a twelfth of padding at most.
+        round_totals: The numbers of slots and of first tokens are round.
+        tight: Pairs share a segment only where that is cheaper than a segment more.
     """
 
-    on: bool
+    round_widths: bool = False
+    round_totals: bool = False
+    tight: bool = False
 
     def width(self, longest: int) -> int:
-        """Slots per row for pairs of at most this many tokens: a twelfth of padding at most."""
-        if not self.on:
+        """Slots per row for pairs of at most this many tokens."""
+        if not self.round_widths:
             return longest
         step = 8 if longest <= 96 else 16 if longest <= 256 else 32
         return -(-longest // step) * step
 
     def up(self, count: int, step: int) -> int:
         """``count``, rounded up to a multiple of ``step``."""
-        return -(-count // step) * step if self.on else count
+        return -(-count // step) * step if self.round_totals else count
+
+
+def fit_for(device: str, dtype: torch.dtype) -> Fit:
+    """The fit for a forward pass that computes in ``dtype`` on this type of device."""
+    if device != "cpu":
+        return Fit()
+    mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    if dtype != torch.float32 or not mkl:
+        return Fit(round_widths=True, round_totals=True)
+    # Attention stays with MKL where linear layers go to oneDNN.
+    generated = prepacks(dtype) and not torch.is_grad_enabled()
+    return Fit(round_totals=generated, tight=True)
 
 
 @dataclass(frozen=True)
@@ -108,23 +131,21 @@ class Layout:
         )
 
 
-def make_layout(lengths: NDArray[np.int64], device: str = "cpu") -> Layout:
+def make_layout(lengths: NDArray[np.int64], fit: Fit | None = None) -> Layout:
     """Plans the segments for pairs of these lengths; every length is at least 1.
 
     Args:
         lengths: ``(P,)`` tokens per pair.
-        device: Type of the device that will execute the plan; sizes are rounded for CPUs.
+        fit: How closely; without rounding, and with few segments, when None.
     """
-    rounding = Rounding(device == "cpu")
+    fit = fit or Fit()
     order = np.argsort(-lengths, kind="stable")
     ordered = lengths[order]
     segments: list[Segment] = []
     slots = begin = 0
-    while begin < len(ordered):
-        width = rounding.width(int(ordered[begin]))
-        floor = min(int(ordered[begin]), width - max(MIN_SLACK, width // SLACK))
-        end = begin + int(np.searchsorted(-ordered[begin:], -floor, side="right"))
+    for end in _tight(ordered) if fit.tight else _loose(ordered, fit):
         here = ordered[begin:end]
+        width = fit.width(int(here[0]))
         # A segment whose rows are all full needs no padding, hence no mask.
         rows = None if here[-1] == width else torch.from_numpy(here.copy())
         segments.append(Segment(slots, len(here), width, rows))
@@ -134,12 +155,12 @@ def make_layout(lengths: NDArray[np.int64], device: str = "cpu") -> Layout:
     widths = np.concatenate([np.full(s.rows, s.width) for s in segments])
     row_start = starts(widths)
     offset = np.arange(slots) - np.repeat(row_start, widths)
-    is_padding = np.ones(rounding.up(slots, TOTAL_STEP), bool)
+    is_padding = np.ones(fit.up(slots, TOTAL_STEP), bool)
     is_padding[:slots] = offset >= np.repeat(ordered, widths)
     source = np.zeros(len(is_padding), np.int64)
     source[:slots] = np.repeat(starts(lengths)[order], widths) + offset
     source[is_padding] = 0
-    first = np.zeros(rounding.up(len(order), ROWS_STEP), np.int64)
+    first = np.zeros(fit.up(len(order), ROWS_STEP), np.int64)
     first[: len(order)] = row_start
     restore = np.empty(len(order), np.int64)
     restore[order] = np.arange(len(order))
@@ -150,3 +171,34 @@ def make_layout(lengths: NDArray[np.int64], device: str = "cpu") -> Layout:
         torch.from_numpy(restore),
         tuple(segments),
     )
+
+
+def _loose(ordered: NDArray[np.int64], fit: Fit) -> Iterator[int]:
+    """Where segments end: each takes in what pads little enough."""
+    begin = 0
+    while begin < len(ordered):
+        longest = int(ordered[begin])
+        width = fit.width(longest)
+        floor = min(longest, width - max(MIN_SLACK, width // SLACK))
+        begin += int(np.searchsorted(-ordered[begin:], -floor, side="right"))
+        yield begin
+
+
+def _tight(ordered: NDArray[np.int64]) -> Iterator[int]:
+    """Where segments end, so that slots and `SEGMENT_COST` add up to the least.
+
+    Dynamic programming over the distinct lengths, from the shortest to the longest.
+    """
+    widths = ordered[np.flatnonzero(np.diff(ordered, prepend=ordered[:1] + 1))]
+    ends = np.searchsorted(-ordered, -widths, side="right")
+    begins = np.concatenate(([0], ends[:-1]))
+    least = np.zeros(len(widths) + 1, np.int64)
+    follows = np.zeros(len(widths), np.int64)
+    for i in range(len(widths) - 1, -1, -1):
+        costs = widths[i] * (ends[i:] - begins[i]) + SEGMENT_COST + least[i + 1 :]
+        chosen = int(costs.argmin())
+        least[i], follows[i] = costs[chosen], i + chosen + 1
+    i = 0
+    while i < len(widths):
+        i = int(follows[i])
+        yield int(ends[i - 1])

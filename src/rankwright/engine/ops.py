@@ -1,12 +1,14 @@
 """Linear layers as packed execution wants them.
 
 `linear` runs one or several `torch.nn.Linear` on the same input as one product. Their weights are
-concatenated, cast to the compute type and kept until they change, instead of at each call.
+concatenated, cast to the compute type and kept until they change, instead of at each call. Without
+gradients they are kept in oneDNN's own layout where that is faster (`rankwright.engine.prepacked`).
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-__all__ = ["WeightCache", "forget_weights", "linear"]
+from rankwright.engine.prepacked import fused_activation, lay_out, prepacks, product
+
+__all__ = ["WeightCache", "activated", "forget_weights", "linear"]
 
 
 class _Steps:
@@ -52,17 +56,28 @@ class WeightCache:
         self._kept: dict[Any, tuple[Any, Tensor, Tensor | None]] = {}
         _caches.add(self)
 
+    def __reduce__(self) -> tuple[type[WeightCache], tuple[()]]:
+        # A copy is for other layers, and laid out weights cannot be copied.
+        return WeightCache, ()
+
     def clear(self) -> None:
         """Forgets everything kept."""
         self._kept.clear()
 
     def get(
-        self, layers: tuple[nn.Linear, ...], dtype: torch.dtype
+        self, layers: tuple[nn.Linear, ...], dtype: torch.dtype, laid_out: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """``(sum of outputs, inputs)`` weight and ``(sum of outputs,)`` bias, without gradient."""
+        """``(sum of outputs, inputs)`` weight and ``(sum of outputs,)`` bias, without gradient.
+
+        Args:
+            layers: They have the same inputs, and all have a bias or none has.
+            dtype: The type to cast to.
+            laid_out: Whether the weight is for `rankwright.engine.prepacked.product`. Of the two
+                forms only the one that was asked for last is kept.
+        """
         key = (dtype, *map(id, layers))
         parameters = [p for layer in layers for p in (layer.weight, layer.bias) if p is not None]
-        state = (_Steps.taken, *((_version(p), p.data_ptr()) for p in parameters))
+        state = (laid_out, _Steps.taken, *((_version(p), p.data_ptr()) for p in parameters))
         kept = self._kept.get(key)
         if kept is not None and kept[0] == state:
             return kept[1], kept[2]
@@ -72,6 +87,8 @@ class WeightCache:
         with torch.no_grad(), torch.inference_mode(False):
             weights = [layer.weight.detach().to(dtype) for layer in layers]
             weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+            if laid_out:
+                weight = lay_out(weight)
             biases = [layer.bias.detach().to(dtype) for layer in layers if layer.bias is not None]
             bias = None if not biases else biases[0] if len(biases) == 1 else torch.cat(biases)
         self._kept[key] = (state, weight, bias)
@@ -125,6 +142,8 @@ def linear(x: Tensor, layers: tuple[nn.Module, ...], cache: WeightCache) -> Tens
         with torch.autocast(x.device.type, dtype=x.dtype if half else None, enabled=half):
             return torch.cat([layer(x) for layer in layers], dim=-1).to(x.dtype)
     plain: tuple[nn.Linear, ...] = layers  # type: ignore[assignment]
+    if _prepacked(x, plain):
+        return product(x, *cache.get(plain, x.dtype, laid_out=True))
     weight, bias = cache.get(plain, x.dtype)
     if not torch.is_grad_enabled():
         return F.linear(x, weight, bias)
@@ -134,6 +153,29 @@ def linear(x: Tensor, layers: tuple[nn.Module, ...], cache: WeightCache) -> Tens
         parameters += [layer.bias for layer in plain]
     result: Tensor = _Linear.apply(x, weight, bias, sizes, *parameters)  # type: ignore[no-untyped-call]
     return result
+
+
+def activated(
+    x: Tensor, layer: nn.Module, activation: Callable[[Tensor], Tensor], cache: WeightCache
+) -> Tensor:
+    """``activation(layer(x))``, ``(T, in) -> (T, out)``: one operation where that can be."""
+    if _is_plain(layer) and _prepacked(x, (layer,)):  # type: ignore[arg-type]
+        fused = fused_activation(activation)
+        if fused is not None:
+            weight, bias = cache.get((layer,), x.dtype, laid_out=True)  # type: ignore[arg-type]
+            return product(x, weight, bias, fused)
+    return activation(linear(x, (layer,), cache))
+
+
+def _prepacked(x: Tensor, layers: tuple[nn.Linear, ...]) -> bool:
+    """Whether a product of plain layers runs with laid out weights."""
+    return (
+        not torch.is_grad_enabled()
+        and x.device.type == "cpu"
+        and prepacks(x.dtype)
+        # Subclasses of tensors, such as quantised or sharded weights, have products of their own.
+        and all(type(layer.weight) is nn.Parameter for layer in layers)
+    )
 
 
 def _is_plain(layer: nn.Module) -> bool:

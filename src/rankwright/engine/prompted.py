@@ -25,6 +25,10 @@ __all__ = ["TemplateTokenizer", "split_prompt"]
 
 Ids = NDArray[np.int64]
 
+SEAMS = 4
+"""How many more tokens two texts may have inside a template than outside: their first and last
+words may be split otherwise."""
+
 
 @dataclass(frozen=True)
 class _Tokens:
@@ -151,6 +155,25 @@ class TemplateTokenizer:
         self._marks = marks
         self.overhead = len(self._encode([("", "")])[0][1].ids)
 
+    @property
+    def takes_instruction(self) -> bool:
+        """Whether the template has a place for an instruction."""
+        return self.instructed is not None and self.instructed.takes_instruction
+
+    @property
+    def special_tokens(self) -> int:
+        """How many tokens at most a pair has beside those that `token_counts` tells."""
+        return self.overhead + SEAMS
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of every text by itself, outside the template."""
+        return [len(self._encoders.spell(text).ids) for text in texts]
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """For every token of a text by itself, where it begins and ends, in characters."""
+        tokens = self._encoders.spell(text)
+        return list(zip(tokens.begin.tolist(), tokens.end.tolist(), strict=True))
+
     def with_instruction(self, text: str) -> TemplateTokenizer:
         """The same with an instruction; this very object for an empty one.
 
@@ -159,7 +182,7 @@ class TemplateTokenizer:
         """
         if not text:
             return self
-        if self.instructed is None or not self.instructed.takes_instruction:
+        if self.instructed is None or not self.takes_instruction:
             raise InputError(
                 f"The prompt {text!r:.80} cannot be used: the template of this model has no place "
                 "for an instruction. Pass a template with {instruction}, or leave the prompt out."
@@ -170,8 +193,15 @@ class TemplateTokenizer:
         copy._prepare(self.instructed)
         return copy
 
-    def encode(self, pairs: Sequence[tuple[str, str]], max_length: int) -> TokenizedPairs:
+    def encode(
+        self, pairs: Sequence[tuple[str, str]], max_length: int, keep_end: bool = False
+    ) -> TokenizedPairs:
         """Token ids of every pair, at most ``max_length`` each.
+
+        Args:
+            pairs: Queries and documents.
+            max_length: Most tokens of a pair, the template's included.
+            keep_end: Whether texts that are cut lose their beginnings instead of their ends.
 
         Raises:
             InputError: ``max_length`` leaves no room for a token beside the template's.
@@ -187,7 +217,8 @@ class TemplateTokenizer:
         for rendered, tokens in self._encode(pairs):
             surplus = len(tokens.ids) - max_length
             truncated += surplus > 0
-            rows.append(_cut(tokens, rendered, surplus) if surplus > 0 else tokens.ids)
+            cut = surplus > 0
+            rows.append(_cut(tokens, rendered, surplus, keep_end) if cut else tokens.ids)
         return TokenizedPairs(rows, None, truncated)
 
     def _encode(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[Rendered, _Tokens]]:
@@ -258,13 +289,13 @@ def split_prompt(
     return tokenizer, prompt
 
 
-def _cut(tokens: _Tokens, rendered: Rendered, surplus: int) -> Ids:
-    """Without ``surplus`` tokens: the document's last ones, then the query's."""
+def _cut(tokens: _Tokens, rendered: Rendered, surplus: int, keep_end: bool) -> Ids:
+    """Without ``surplus`` tokens: the document's last ones (or first), then the query's."""
     kept = np.ones(len(tokens.ids), bool)
     for slot in (DOCUMENT, QUERY):
         positions = tokens.inside(rendered.region(slot))
         taken = min(surplus, len(positions))
-        kept[positions[len(positions) - taken :]] = False
+        kept[positions[:taken] if keep_end else positions[len(positions) - taken :]] = False
         surplus -= taken
     if surplus > 0:
         # Only tokens that the template and a text share are left.

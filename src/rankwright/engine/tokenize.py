@@ -114,13 +114,23 @@ class PairTokenizer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def encode(self, pairs: Sequence[tuple[str, str]], max_length: int) -> TokenizedPairs:
+    def encode(
+        self, pairs: Sequence[tuple[str, str]], max_length: int, keep_end: bool = False
+    ) -> TokenizedPairs:
         """Token ids of every pair, at most ``max_length`` each, the longer text cut first.
 
+        Args:
+            pairs: Queries and documents.
+            max_length: Most tokens of a pair, special tokens included.
+            keep_end: Whether texts that are cut lose their beginnings instead of their ends.
+
         Raises:
-            InputError: ``max_length`` leaves no room for a token beside the special ones.
+            InputError: ``max_length`` leaves no room for a token beside the special ones, or this
+                tokenizer can only cut ends.
         """
         if self._template is None:
+            if keep_end:
+                raise InputError("This model's tokenizer can only cut the ends of texts.")
             return self._encode_whole(pairs, max_length)
         room = max_length - self._template.extra
         if room < 1:
@@ -136,6 +146,8 @@ class PairTokenizer:
             first, second = tokens[query], tokens[document]
             n, m = longest_first(len(first), len(second), room)
             truncated += n < len(first) or m < len(second)
+            if keep_end:
+                first, second = first[len(first) - n :], second[len(second) - m :]
             ids, segments = self._join(first[:n], second[:m])
             input_ids.append(ids)
             if types is not None:

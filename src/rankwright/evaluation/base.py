@@ -16,6 +16,7 @@ from rankwright.evaluation.shared import is_first_process
 
 __all__ = [
     "BaseEvaluator",
+    "ScoringEvaluator",
     "SentenceEvaluator",
     "SequentialEvaluator",
     "append_csv_row",
@@ -192,6 +193,56 @@ def _number(evaluator: Any, result: Any) -> float:
 
 def _last(scores: Sequence[float]) -> float:
     return scores[-1]
+
+
+class ScoringEvaluator(BaseEvaluator):
+    """Base of the evaluators that let a model score pairs and keep a CSV file of the results.
+
+    Args:
+        name: Put in front of the metrics, in the log and in the name of the CSV file.
+        prompt_name: One of the model's prompts.
+        batch_size: Pairs per batch.
+        show_progress_bar: Whether to show one while scoring; None leaves it to the log's level.
+        write_csv: Whether a call with ``output_path`` adds a row to a CSV file there.
+
+    Attributes:
+        csv_file: Name of the CSV file.
+        csv_headers: Its columns: ``epoch``, ``steps`` and the metrics.
+    """
+
+    csv_file: str
+    csv_headers: list[str]
+
+    def __init__(
+        self,
+        name: str,
+        prompt_name: str | None,
+        batch_size: int,
+        show_progress_bar: bool | None,
+        write_csv: bool,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.prompt_name = prompt_name
+        self.batch_size = batch_size
+        self.show_progress_bar = show_progress_bar
+        self.write_csv = write_csv
+
+    def _scoring(self) -> dict[str, Any]:
+        """The settings that go with every scoring."""
+        return {
+            "batch_size": self.batch_size,
+            "show_progress_bar": self.show_progress_bar,
+            "prompt_name": self.prompt_name,
+        }
+
+    def _add_row(
+        self, output_path: str | None, epoch: int, steps: int, values: Iterable[float]
+    ) -> None:
+        """Adds a row to the CSV file in ``output_path``, if there is to be one."""
+        if output_path is not None and self.write_csv:
+            path = os.path.join(output_path, self.csv_file)
+            append_csv_row(path, self.csv_headers, [epoch, steps, *values])
 
 
 class SequentialEvaluator(BaseEvaluator):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankwright.errors import EmptyDataError, InputError, LabelError, MissingDependencyError
-from rankwright.evaluation.base import BaseEvaluator, append_csv_row, csv_name, moment, prefixed
+from rankwright.evaluation.base import ScoringEvaluator, csv_name, moment, prefixed
 from rankwright.evaluation.scoring import predict_pairs
 
 __all__ = ["CrossEncoderClassificationEvaluator", "best_accuracy", "best_f1"]
@@ -32,7 +31,7 @@ _BINARY = {
 _MULTI = {"f1_macro": "Macro_F1", "f1_micro": "Micro_F1", "f1_weighted": "Weighted_F1"}
 
 
-class CrossEncoderClassificationEvaluator(BaseEvaluator):
+class CrossEncoderClassificationEvaluator(ScoringEvaluator):
     """Compares predicted classes with given ones.
 
     For a model with one label the pairs are of two classes, 0 and 1, and the metrics are
@@ -74,7 +73,7 @@ class CrossEncoderClassificationEvaluator(BaseEvaluator):
         write_csv: bool = True,
         **ignored: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(name, prompt_name, batch_size, show_progress_bar, write_csv)
         if ignored:
             logger.warning(
                 "%s takes no %s; ignored, as in Sentence Transformers.",
@@ -83,11 +82,6 @@ class CrossEncoderClassificationEvaluator(BaseEvaluator):
             )
         self.sentence_pairs = checked_pairs(sentence_pairs, len(labels), "labels")
         self.labels = np.asarray(labels)
-        self.name = name
-        self.prompt_name = prompt_name
-        self.batch_size = batch_size
-        self.show_progress_bar = show_progress_bar
-        self.write_csv = write_csv
         self.csv_file = csv_name("CrossEncoderClassificationEvaluator", name, "results")
         self.csv_headers: list[str] = []
         self._set_metrics(_MULTI if len(np.unique(self.labels)) > 2 else _BINARY)
@@ -111,9 +105,7 @@ class CrossEncoderClassificationEvaluator(BaseEvaluator):
             model,
             self.sentence_pairs,
             lambda i: f"pair {i}",
-            batch_size=self.batch_size,
-            show_progress_bar=self.show_progress_bar,
-            prompt_name=self.prompt_name,
+            **self._scoring(),
         )
         if scores.ndim == 2 and scores.shape[1] == 1:
             scores = scores[:, 0]
@@ -124,9 +116,7 @@ class CrossEncoderClassificationEvaluator(BaseEvaluator):
         else:
             self._set_metrics(_MULTI)
             metrics = _multi_metrics(scores, labels)
-        if output_path is not None and self.write_csv:
-            path = os.path.join(output_path, self.csv_file)
-            append_csv_row(path, self.csv_headers, [epoch, steps, *metrics.values()])
+        self._add_row(output_path, epoch, steps, metrics.values())
         named = prefixed(metrics | self._more(scores, labels), self.name)
         self.store_metrics_in_model_card_data(model, named, epoch, steps)
         return named

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rankwright.errors import LabelError, MissingDependencyError
-from rankwright.evaluation.base import BaseEvaluator, append_csv_row, csv_name, moment, prefixed
+from rankwright.evaluation.base import ScoringEvaluator, csv_name, moment, prefixed
 from rankwright.evaluation.classification import checked_pairs
 from rankwright.evaluation.scoring import score_pairs
 
@@ -19,7 +18,7 @@ __all__ = ["CrossEncoderCorrelationEvaluator"]
 logger = logging.getLogger(__name__)
 
 
-class CrossEncoderCorrelationEvaluator(BaseEvaluator):
+class CrossEncoderCorrelationEvaluator(ScoringEvaluator):
     """Pearson's and Spearman's correlation of predicted with given scores; Spearman's is the main.
 
     A model that gives every pair the same score has no correlation; it is reported as 0, with a
@@ -51,7 +50,7 @@ class CrossEncoderCorrelationEvaluator(BaseEvaluator):
         show_progress_bar: bool | None = None,
         write_csv: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(name, prompt_name, batch_size, show_progress_bar, write_csv)
         self.sentence_pairs = checked_pairs(sentence_pairs, len(scores), "scores")
         self.scores = scores
         self._gold = np.asarray(scores, dtype=np.float64)
@@ -63,11 +62,6 @@ class CrossEncoderCorrelationEvaluator(BaseEvaluator):
                 f"All {len(scores)} given scores are {self._gold[0]}; a correlation needs at least "
                 "two different ones."
             )
-        self.name = name
-        self.prompt_name = prompt_name
-        self.batch_size = batch_size
-        self.show_progress_bar = show_progress_bar
-        self.write_csv = write_csv
         self.csv_file = csv_name("CrossEncoderCorrelationEvaluator", name, "results")
         self.csv_headers = ["epoch", "steps", "Pearson_Correlation", "Spearman_Correlation"]
         self.primary_metric = f"{name}_spearman" if name else "spearman"
@@ -99,9 +93,7 @@ class CrossEncoderCorrelationEvaluator(BaseEvaluator):
             model,
             self.sentence_pairs,
             lambda i: f"pair {i}",
-            batch_size=self.batch_size,
-            show_progress_bar=self.show_progress_bar,
-            prompt_name=self.prompt_name,
+            **self._scoring(),
         )
         if predicted.min() == predicted.max():
             logger.warning(
@@ -115,9 +107,7 @@ class CrossEncoderCorrelationEvaluator(BaseEvaluator):
             pearson = float(pearsonr(self._gold, predicted).statistic)
             spearman = float(spearmanr(self._gold, predicted).statistic)
         logger.info("Correlation:\tPearson: %.4f\tSpearman: %.4f", pearson, spearman)
-        if output_path is not None and self.write_csv:
-            path = os.path.join(output_path, self.csv_file)
-            append_csv_row(path, self.csv_headers, [epoch, steps, pearson, spearman])
+        self._add_row(output_path, epoch, steps, [pearson, spearman])
         metrics = prefixed({"pearson": pearson, "spearman": spearman}, self.name)
         self.store_metrics_in_model_card_data(model, metrics, epoch, steps)
         return metrics

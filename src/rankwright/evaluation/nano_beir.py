@@ -7,14 +7,13 @@ queries and a few thousand documents, so that a reranker can be judged on all of
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rankwright.errors import EmptyDataError, InputError, UnknownIdError
-from rankwright.evaluation.base import BaseEvaluator, append_csv_row, csv_name, moment, prefixed
+from rankwright.evaluation.base import ScoringEvaluator, csv_name, moment, prefixed
 from rankwright.evaluation.nano_beir_data import NanoSubsets, read_subsets
 from rankwright.evaluation.reranking import CrossEncoderRerankingEvaluator, card_metrics, log_table
 
@@ -43,7 +42,7 @@ DATASETS = {
 _NOT_BY_DEFAULT = ("arguana", "touche2020")
 
 
-class CrossEncoderNanoBEIREvaluator(BaseEvaluator):
+class CrossEncoderNanoBEIREvaluator(ScoringEvaluator):
     """Reranks BM25's lists of the NanoBEIR data sets and reports MAP, MRR@k and NDCG@k.
 
     Each data set is judged by a `CrossEncoderRerankingEvaluator`, whose rules on ties, missed
@@ -99,30 +98,24 @@ class CrossEncoderNanoBEIREvaluator(BaseEvaluator):
         *,
         revision: str | None = None,
     ) -> None:
-        super().__init__()
+        name = f"NanoBEIR_R{rerank_k}_{aggregate_key}"
+        super().__init__(name, prompt_name, batch_size, show_progress_bar, write_csv)
         self.dataset_names = _checked_names(dataset_names)
         if isinstance(rerank_k, bool) or not isinstance(rerank_k, int) or rerank_k < 1:
             raise InputError(f"rerank_k is {rerank_k!r}; it must be a whole number of 1 or more.")
         self.dataset_id = str(dataset_id)
         self.rerank_k = rerank_k
         self.always_rerank_positives = always_rerank_positives
-        self.prompt_name = prompt_name
-        self.batch_size = batch_size
-        self.show_progress_bar = show_progress_bar
-        self.write_csv = write_csv
         self.aggregate_fn = aggregate_fn
         self.aggregate_key = aggregate_key
-        self.name = f"NanoBEIR_R{rerank_k}_{aggregate_key}"
         self.evaluators = [
             CrossEncoderRerankingEvaluator(
                 self._read(DATASETS[name.lower()], revision),
                 at_k=at_k,
                 always_rerank_positives=always_rerank_positives,
                 name=f"Nano{DATASETS[name.lower()]}_R{rerank_k}",
-                prompt_name=prompt_name,
-                batch_size=batch_size,
-                show_progress_bar=show_progress_bar,
                 write_csv=write_csv,
+                **self._scoring(),
             )
             for name in self.dataset_names
         ]
@@ -157,9 +150,7 @@ class CrossEncoderNanoBEIREvaluator(BaseEvaluator):
         together = {key: float(self.aggregate_fn(values)) for key, values in by_metric.items()}
         values = {key: together[key] for key in self.labels}
         base = {key: together[f"base_{key}"] for key in self.labels}
-        if output_path is not None and self.write_csv:
-            path = os.path.join(output_path, self.csv_file)
-            append_csv_row(path, self.csv_headers, [epoch, steps, *values.values()])
+        self._add_row(output_path, epoch, steps, values.values())
         logger.info("CrossEncoderNanoBEIREvaluator: Aggregated Results:")
         log_table(self.labels, values, base)
         card = card_metrics(values, base, self.name)

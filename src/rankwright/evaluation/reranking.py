@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankwright.errors import InputError
-from rankwright.evaluation.base import BaseEvaluator, append_csv_row, csv_name, moment, prefixed
+from rankwright.evaluation.base import ScoringEvaluator, csv_name, moment, prefixed
 from rankwright.evaluation.measures import evaluate_rankings
 from rankwright.evaluation.samples import RerankingSample, read_samples, samples_from_corpus
 from rankwright.evaluation.scoring import score_pairs
@@ -38,7 +37,7 @@ class RerankingResult:
     base: dict[str, list[float]] | None
 
 
-class CrossEncoderRerankingEvaluator(BaseEvaluator):
+class CrossEncoderRerankingEvaluator(ScoringEvaluator):
     """Ranks each query's documents by the model's scores and reports MAP, MRR@k and NDCG@k.
 
     Each sample is a dict with ``query``, ``positive`` and one of ``negative`` and ``documents``.
@@ -114,7 +113,7 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
         relevant_docs: Mapping[str, Any] | None = None,
         corpus: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(name, prompt_name, batch_size, show_progress_bar, write_csv)
         if samples is None:
             if queries is None or relevant_docs is None or corpus is None:
                 raise InputError("Give samples, or all of queries, relevant_docs and corpus.")
@@ -127,11 +126,6 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
         self.samples = list(samples.values() if isinstance(samples, Mapping) else samples)
         self._samples = read_samples(self.samples)
         self.always_rerank_positives = always_rerank_positives
-        self.name = name
-        self.prompt_name = prompt_name
-        self.batch_size = batch_size
-        self.show_progress_bar = show_progress_bar
-        self.write_csv = write_csv
 
         default = _cutoffs(at_k, ())
         mrr, ndcg = _cutoffs(mrr_at_k, default), _cutoffs(ndcg_at_k, default)
@@ -164,9 +158,7 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
         values = {key: _mean(result.reranked[key]) for key in self._metrics}
         base = None if result.base is None else {k: _mean(v) for k, v in result.base.items()}
         self._report(values, base)
-        if output_path is not None and self.write_csv:
-            path = os.path.join(output_path, self.csv_file)
-            append_csv_row(path, self.csv_headers, [epoch, steps, *values.values()])
+        self._add_row(output_path, epoch, steps, values.values())
         card = card_metrics(values, base, self.name)
         self.store_metrics_in_model_card_data(model, card, epoch, steps)
         if base is not None:
@@ -194,9 +186,7 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
             model,
             pairs,
             lambda i: f"query '{pairs[i][0][:80]}' and document '{pairs[i][1][:80]}'",
-            batch_size=self.batch_size,
-            show_progress_bar=self.show_progress_bar,
-            prompt_name=self.prompt_name,
+            **self._scoring(),
         )
         ends = list(accumulate(map(len, lists)))
         rankings = [

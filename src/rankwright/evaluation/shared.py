@@ -73,7 +73,7 @@ def evaluate_in_first(model: Any, evaluate: Callable[[], _T]) -> _T:
     token = _led.set(model)
     try:
         result = evaluate()
-    except BaseException as error:
+    except BaseException as error:  # the others wait for a result, whatever happened
         _tell(dist, ("failed", f"{type(error).__name__}: {error}"))
         raise
     finally:

@@ -10,17 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from rankwright.losses.base import (
-    Loss,
     activation_of,
     checked_mini_batch_size,
     checked_positive,
     function_name,
     grouped,
 )
+from rankwright.losses.listwise import ListwiseLoss
 from rankwright.losses.pairs import LabelRule, PairBuilder
 from rankwright.losses.segments import (
     as_real,
-    groups_with_values,
     mean_over_groups,
     segment_log_softmax,
     segment_max,
@@ -62,7 +61,7 @@ def kl_divergence(
     return student**2 * mean_over_groups(per_group, group_sizes)
 
 
-class DistillKLDivLoss(Loss):
+class DistillKLDivLoss(ListwiseLoss):
     """Learns a teacher's distribution over the documents of a query (Hinton et al., 2015).
 
     The loss of a query is the Kullback-Leibler divergence of the student's softmax over its
@@ -125,12 +124,6 @@ class DistillKLDivLoss(Loss):
         labels, group_sizes = grouped(self, labels, group_sizes)
         temperatures = (self.temperature, self.teacher_temperature)
         return kl_divergence(self.activation_fn(scores), labels, group_sizes, temperatures)
-
-    def weight_of(
-        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
-    ) -> float | None:
-        """The number of groups that have documents. See `Loss.weight_of`."""
-        return None if group_sizes is None else groups_with_values(group_sizes)
 
     def check(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """See `Loss.check`; warns where the teacher's distributions are all but uniform."""

@@ -11,17 +11,16 @@ from torch import Tensor, nn
 
 from rankwright.errors import InputError
 from rankwright.losses.base import (
-    Loss,
     activation_of,
     checked_mini_batch_size,
     function_name,
     grouped,
 )
+from rankwright.losses.listwise import ListwiseLoss
 from rankwright.losses.pairs import LabelRule, PairBuilder
 from rankwright.losses.segments import (
     as_real,
     from_matrix,
-    groups_with_values,
     mean_over_groups,
     pad_to_matrix,
     segment_ids,
@@ -103,7 +102,7 @@ class PListMLELambdaWeight(nn.Module):
 _POSITION_AWARE = PListMLELambdaWeight()
 
 
-class PListMLELoss(Loss):
+class PListMLELoss(ListwiseLoss):
     """Makes the right order likely, its first places above all (Lan et al., 2014).
 
     The scores define a Plackett-Luce model, which draws the documents of a query one after
@@ -174,12 +173,6 @@ class PListMLELoss(Loss):
         weights: Tensor = self.lambda_weight(mask).to(like)
         total = weights.sum(1, keepdim=True)
         return from_matrix(weights / torch.where(total == 0, 1.0, total), group_sizes)
-
-    def weight_of(
-        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
-    ) -> float | None:
-        """The number of groups that have documents. See `Loss.weight_of`."""
-        return None if group_sizes is None else groups_with_values(group_sizes)
 
     def check(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """See `Loss.check`; warns where the order of the documents contradicts their labels."""

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from rankwright.losses.base import (
-    Loss,
     activation_of,
     checked_mini_batch_size,
     function_name,
     grouped,
 )
+from rankwright.losses.listwise import ListwiseLoss
 from rankwright.losses.pairs import LabelRule, PairBuilder
 from rankwright.losses.segments import (
     as_real,
-    groups_with_values,
     mean_over_groups,
     segment_log_softmax,
     segment_sum,
@@ -42,7 +41,7 @@ def list_net(scores: Tensor, labels: Tensor, group_sizes: Tensor) -> Tensor:
     return mean_over_groups(per_group, group_sizes)
 
 
-class ListNetLoss(Loss):
+class ListNetLoss(ListwiseLoss):
     """Compares whole lists as distributions over which document comes first (Cao et al., 2007).
 
     =========================  ===============================  =====================
@@ -85,12 +84,6 @@ class ListNetLoss(Loss):
         """Mean over the groups. See `Loss.compute`."""
         labels, group_sizes = grouped(self, labels, group_sizes)
         return list_net(self.activation_fn(scores), labels, group_sizes)
-
-    def weight_of(
-        self, pairs: int, labels: Tensor | None, group_sizes: Tensor | None
-    ) -> float | None:
-        """The number of groups that have documents. See `Loss.weight_of`."""
-        return None if group_sizes is None else groups_with_values(group_sizes)
 
     def get_config_dict(self) -> dict[str, Any]:
         """Activation and mini-batch size."""

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rankwright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rankwright.mining.bm25 import BM25
@@ -66,14 +67,4 @@ _HOMES = {
     "select_negatives": "negatives",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rankwright.mining' has no attribute '{name}'")
-    value = getattr(import_module(f"rankwright.mining.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, __all__)

@@ -19,7 +19,7 @@ from rankwright.model.contract import ActivationSpec
 from rankwright.model.names import (
     ACTIVATION_PARAMETERS,
     allowed_activations,
-    spec_from_name,
+    named_by_caller,
 )
 
 __all__ = [
@@ -148,14 +148,7 @@ def resolve_activation(activation: str | type[nn.Module] | Activation) -> Activa
         InputTypeError: Not callable.
     """
     if isinstance(activation, str):
-        spec = spec_from_name(activation)
-        matches = [name for name in ACTIVATION_PARAMETERS if name.lower() == spec.name.lower()]
-        if not matches:
-            raise InputError(
-                f"activation_fn={activation!r} is not known; "
-                f"choose one of {', '.join(allowed_activations())}, or pass a torch.nn module."
-            )
-        return build_activation(ActivationSpec(matches[0]))
+        return build_activation(named_by_caller(activation, "a torch.nn module"))
     if isinstance(activation, type):
         return resolve_activation(_instance(activation))
     if not callable(activation):

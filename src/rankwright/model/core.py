@@ -18,7 +18,7 @@ from rankwright.engine.prompted import TemplateTokenizer
 from rankwright.engine.scorers import Scorer, build_scorer
 from rankwright.engine.tokenize import PairTokenizer
 from rankwright.engine.two_tokens import TwoTokens
-from rankwright.errors import InputError, InputTypeError
+from rankwright.errors import InputError
 from rankwright.model.activations import (
     Activation,
     build_activation,
@@ -29,7 +29,7 @@ from rankwright.model.activations import (
 from rankwright.model.chat import Templates
 from rankwright.model.contract import ScoringContract, checked_prompts
 from rankwright.model.fusing import check_fusion
-from rankwright.model.limits import position_limit
+from rankwright.model.limits import checked_length, position_limit
 
 __all__ = ["Assembly", "CrossEncoderCore", "best_device"]
 
@@ -232,16 +232,7 @@ class CrossEncoderCore(nn.Module):
             InputTypeError: Not an integer.
             InputError: Less than 1, or more than the model has positions for.
         """
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise InputTypeError(f"max_length is {value!r}; expected a whole number of tokens.")
-        if value < 1:
-            raise InputError(f"max_length={value}; expected at least 1.")
-        if self._position_limit is not None and value > self._position_limit:
-            raise InputError(
-                f"max_length={value} is more than this model has positions for: "
-                f"{self._position_limit}. Use at most that, or a base model for longer texts."
-            )
-        return value
+        return checked_length(value, self._position_limit)
 
     @property
     def fusion(self) -> dict[str, Any] | None:

@@ -114,7 +114,7 @@ class CrossEncoder(Scoring, Aliases, Adapters):
                 "cache_folder": cache_folder,
                 "activation_fn": activation_fn,
             }
-            today.update(renamed("CrossEncoder", deprecated, CONSTRUCTOR_NAMES, today))
+            today = renamed("CrossEncoder", deprecated, CONSTRUCTOR_NAMES, today)
             model_name_or_path, model_kwargs, processor_kwargs = list(today.values())[:3]
             config_kwargs, cache_folder, activation_fn = list(today.values())[3:]
         if model_name_or_path is None:

@@ -36,15 +36,24 @@ RANK_NAMES: dict[str, str | None] = {
 
 
 def renamed(
-    function: str, given: Mapping[str, Any], table: Mapping[str, str | None], current: Any
+    function: str,
+    given: Mapping[str, Any],
+    table: Mapping[str, str | None],
+    current: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Today's arguments for yesterday's names; a name without a successor is dropped.
+
+    Warnings name the line that called the caller of this function.
 
     Args:
         function: What was called, for messages.
         given: The arguments under their old names.
         table: Old name -> new name, or None for an option that has no effect any more.
-        current: New name -> value for the arguments that the caller passed under new names.
+        current: New name -> value for the arguments that the caller passed under new names, in
+            the order in which they are to come back.
+
+    Returns:
+        ``current`` with the values that were given under old names.
 
     Raises:
         InputTypeError: A name that was never an argument, or both names of one argument.
@@ -55,13 +64,13 @@ def renamed(
             raise InputTypeError(f"{function} has no argument {name!r}.")
         new = table[name]
         advice = "has no effect and can be left out" if new is None else f"is now {new}"
-        warnings.warn(f"{function}: {name} {advice}.", FutureWarning, stacklevel=4)
+        warnings.warn(f"{function}: {name} {advice}.", FutureWarning, stacklevel=3)
         if new is None:
             continue
         if current.get(new) is not None or new in found:
             raise InputTypeError(f"{function} got both {name} and {new}; pass only {new}.")
         found[new] = _converted(name, value)
-    return found
+    return {**current, **found}
 
 
 def _converted(name: str, value: Any) -> Any:

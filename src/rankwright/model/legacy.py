@@ -7,9 +7,11 @@ and it does so only when one of them is called.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,29 @@ from rankwright.model.contract import choose_prompt
 from rankwright.model.core import CrossEncoderCore
 
 __all__ = ["Legacy", "batch_to_device"]
+
+
+_Arguments = ParamSpec("_Arguments")
+
+
+def _with_arguments_of(
+    other: Callable[_Arguments, None],
+) -> Callable[[Callable[..., None]], Callable[_Arguments, None]]:
+    """A method that takes what another takes, and is given all of it by name."""
+    signature = inspect.signature(other)
+
+    def dressed(method: Callable[..., None]) -> Callable[_Arguments, None]:
+        @functools.wraps(method)
+        def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
+            given = signature.bind(*args, **kwargs)
+            given.apply_defaults()
+            method(**given.arguments)
+
+        call.__annotations__ = other.__annotations__
+        vars(call)["__signature__"] = signature
+        return call
+
+    return dressed
 
 
 class Legacy(CrossEncoderCore):
@@ -110,51 +135,14 @@ class Legacy(CrossEncoderCore):
             show_progress_bar=show_progress_bar,
         )
 
-    def old_fit(
-        self,
-        train_dataloader: Any,
-        evaluator: Any = None,
-        epochs: int = 1,
-        loss_fct: Callable[[Tensor, Tensor], Tensor] | None = None,
-        activation_fct: nn.Module | None = None,
-        scheduler: Any = "WarmupLinear",
-        warmup_steps: int = 10000,
-        optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
-        optimizer_params: Mapping[str, Any] | None = None,
-        weight_decay: float = 0.01,
-        evaluation_steps: int = 0,
-        output_path: str | None = None,
-        save_best_model: bool = True,
-        max_grad_norm: float = 1,
-        use_amp: bool = False,
-        callback: Callable[[float, int, int], None] | None = None,
-        show_progress_bar: bool = True,
-    ) -> None:
+    @_with_arguments_of(fit)
+    def old_fit(self, train_dataloader: Any, evaluator: Any, **options: Any) -> None:
         """`fit` as a plain loop over padded batches, without the trainer: slower, same result.
 
         Takes, does and raises what `fit` does. Padded batches come from
         `smart_batching_collate`, and the transformers model is called as it is.
         """
-        _training("old_fit")(
-            self,
-            train_dataloader,
-            evaluator,
-            epochs=epochs,
-            loss_fct=loss_fct,
-            activation_fct=activation_fct,
-            scheduler=scheduler,
-            warmup_steps=warmup_steps,
-            optimizer_class=optimizer_class,
-            optimizer_params=optimizer_params,
-            weight_decay=weight_decay,
-            evaluation_steps=evaluation_steps,
-            output_path=output_path,
-            save_best_model=save_best_model,
-            max_grad_norm=max_grad_norm,
-            use_amp=use_amp,
-            callback=callback,
-            show_progress_bar=show_progress_bar,
-        )
+        _training("old_fit")(self, train_dataloader, evaluator, **options)
 
     def smart_batching_collate(self, batch: Sequence[Any]) -> tuple[Any, Tensor]:
         """Examples as padded tensors that the transformers model takes, and their labels.

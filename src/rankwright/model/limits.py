@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["FALLBACK_MAX_LENGTH", "default_max_length", "position_limit"]
+from rankwright.errors import InputError, InputTypeError
+
+__all__ = ["FALLBACK_MAX_LENGTH", "checked_length", "default_max_length", "position_limit"]
 
 FALLBACK_MAX_LENGTH = 512
 """For models whose files name no limit at all."""
@@ -44,6 +46,29 @@ def default_max_length(tokenizer_limit: Any, config: Mapping[str, Any]) -> int:
     if isinstance(tokenizer_limit, (int, float)) and 0 < tokenizer_limit < _UNSET:
         known.append(int(tokenizer_limit))
     return min((limit for limit in known if limit is not None), default=FALLBACK_MAX_LENGTH)
+
+
+def checked_length(value: Any, limit: int | None) -> int:
+    """``value``, if pairs can have that many tokens.
+
+    Args:
+        value: The number of tokens.
+        limit: What `position_limit` gives for the model.
+
+    Raises:
+        InputTypeError: Not an integer.
+        InputError: Less than 1, or more than the model has positions for.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InputTypeError(f"max_length is {value!r}; expected a whole number of tokens.")
+    if value < 1:
+        raise InputError(f"max_length={value}; expected at least 1.")
+    if limit is not None and value > limit:
+        raise InputError(
+            f"max_length={value} is more than this model has positions for: {limit}. "
+            "Use at most that, or a base model for longer texts."
+        )
+    return value
 
 
 def _trained_length(config: Mapping[str, Any]) -> int | None:

@@ -6,9 +6,10 @@ random, GLU changes the shape.
 
 from __future__ import annotations
 
+from rankwright.errors import InputError
 from rankwright.model.contract import ActivationSpec
 
-__all__ = ["ACTIVATION_PARAMETERS", "allowed_activations", "spec_from_name"]
+__all__ = ["ACTIVATION_PARAMETERS", "allowed_activations", "named_by_caller", "spec_from_name"]
 
 ACTIVATION_PARAMETERS: dict[str, tuple[str, ...]] = {
     "CELU": ("alpha",),
@@ -55,3 +56,23 @@ def spec_from_name(path: str) -> ActivationSpec:
         if path.startswith(prefix) and path.removeprefix(prefix) in ACTIVATION_PARAMETERS:
             return ActivationSpec(path.removeprefix(prefix))
     return ActivationSpec(path)
+
+
+def named_by_caller(name: str, otherwise: str) -> ActivationSpec:
+    """What a caller's ``activation_fn="sigmoid"`` stands for, in any case and with any path.
+
+    Args:
+        name: What was passed.
+        otherwise: What may be passed instead of a name, for the message.
+
+    Raises:
+        InputError: A name that is not known.
+    """
+    wanted = spec_from_name(name).name.lower()
+    for known in ACTIVATION_PARAMETERS:
+        if known.lower() == wanted:
+            return ActivationSpec(known)
+    raise InputError(
+        f"activation_fn={name!r} is not known; "
+        f"choose one of {', '.join(allowed_activations())}, or pass {otherwise}."
+    )

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwright.errors import ConfigError, InputError, InputTypeError, UnsafeModelError
+from rankwright.errors import ConfigError, InputTypeError, UnsafeModelError
 from rankwright.model.contract import ActivationSpec
-from rankwright.model.names import ACTIVATION_PARAMETERS, allowed_activations, spec_from_name
+from rankwright.model.names import ACTIVATION_PARAMETERS, allowed_activations, named_by_caller
 
 __all__ = ["NumpyActivation", "build_numpy_activation", "resolve_numpy_activation", "softmax"]
 
@@ -166,14 +166,7 @@ def resolve_numpy_activation(activation: Any) -> NumpyActivation:
     if isinstance(activation, ActivationSpec):
         return build_numpy_activation(activation)
     if isinstance(activation, str):
-        spec = spec_from_name(activation)
-        matches = [name for name in ACTIVATION_PARAMETERS if name.lower() == spec.name.lower()]
-        if not matches:
-            raise InputError(
-                f"activation_fn={activation!r} is not known; "
-                f"choose one of {', '.join(allowed_activations())}, or pass a function of arrays."
-            )
-        return build_numpy_activation(ActivationSpec(matches[0]))
+        return build_numpy_activation(named_by_caller(activation, "a function of arrays"))
     kind = activation if isinstance(activation, type) else type(activation)
     if kind.__module__.startswith("torch.nn.") and kind.__name__ in ACTIVATION_PARAMETERS:
         names = () if isinstance(activation, type) else ACTIVATION_PARAMETERS[kind.__name__]

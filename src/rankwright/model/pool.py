@@ -95,7 +95,7 @@ class WorkerPool:
                 there.close()
             for connection in self._connections:
                 self._receive(connection)
-        except BaseException:
+        except BaseException:  # whatever it is, no process may stay behind
             self.close()
             raise
 
@@ -119,8 +119,8 @@ class WorkerPool:
                 raise InputError("This pool was stopped; start another one.")
             try:
                 return self._compute(pairs, job)
+            # Answers may be on their way that a later call would take for its own.
             except BaseException:
-                # Answers may be on their way that a later call would take for its own.
                 self.close()
                 raise
 
@@ -277,6 +277,6 @@ def _work(connection: Connection, model: Scoring, device: str, threads: int | No
             connection.send(("done", model.compute_job(*task)))
     except (EOFError, KeyboardInterrupt):
         return  # the parent has ended
-    except Exception:
+    except Exception:  # whatever it is, the parent waits for an answer, and raises it
         with suppress(OSError):
             connection.send(("failed", traceback.format_exc()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,21 @@ import numpy as np
 
 from rankwright.engine.exported import ExportedOptions, score_exported
 from rankwright.errors import InputError, InputTypeError, MissingDependencyError
-from rankwright.model.contract import ActivationSpec, checked_prompts, choose_prompt
+from rankwright.model.answers import Form, checked_batch_size, in_form, shows_progress
+from rankwright.model.contract import checked_prompts, choose_prompt
 from rankwright.model.deprecated import PREDICT_NAMES, RANK_NAMES, renamed
-from rankwright.model.fusing import check_fusion
 from rankwright.model.hub import HubOptions, local_folder
 from rankwright.model.numpy_activations import NumpyActivation, resolve_numpy_activation, softmax
 from rankwright.model.pairs import read_pairs
 from rankwright.model.ranking import RankingModel, RankRequest, rank_request
+from rankwright.model.reranker_core import RerankerCore
 from rankwright.model.runtime import Choice, Runtime, open_folder
 from rankwright.model.scored import Floats, ScoredPairs, ScoringJob, score_distinct
 
 __all__ = ["Reranker"]
 
-logger = logging.getLogger("rankwright")
 
-
-class Reranker:
+class Reranker(RerankerCore):
     """Scores pairs with an exported model: ONNX Runtime or OpenVINO, tokenizers and numpy.
 
     ``predict``, ``score`` and ``rank`` are those of `rankwright.CrossEncoder`, and the same
@@ -62,10 +60,6 @@ class Reranker:
         InputError: An argument with a value that cannot be used.
     """
 
-    prompts: dict[str, str]
-    default_prompt_name: str | None
-    calibration: dict[str, Any] | None
-
     def __init__(
         self,
         model_name_or_path: str | Path,
@@ -85,7 +79,7 @@ class Reranker:
     ) -> None:
         choice = Choice(backend, precision, file_name, threads)
         options = HubOptions(revision, cache_folder, token, local_files_only, exports=True)
-        self._set(open_folder(local_folder(model_name_or_path, options), choice))
+        super().__init__(open_folder(local_folder(model_name_or_path, options), choice))
         if prompts is not None:
             self.prompts = checked_prompts(prompts, "prompts")
         self.default_prompt_name = default_prompt_name or self.default_prompt_name
@@ -99,90 +93,8 @@ class Reranker:
     def from_runtime(cls, runtime: Runtime) -> Reranker:
         """A reranker around a model that is already loaded."""
         made = cls.__new__(cls)
-        made._set(runtime)
+        RerankerCore.__init__(made, runtime)
         return made
-
-    def _set(self, runtime: Runtime) -> None:
-        contract = runtime.contract
-        default = ActivationSpec("Sigmoid" if runtime.num_labels == 1 else "Identity")
-        self._runtime = runtime
-        self._activation = resolve_numpy_activation(contract.activation or default)
-        self._max_length = self.checked_max_length(contract.max_length)
-        self.prompts = dict(contract.prompts)
-        self.default_prompt_name = contract.default_prompt_name
-        self.calibration = None if contract.calibration is None else dict(contract.calibration)
-        self._fusion = None if contract.fusion is None else check_fusion(contract.fusion)
-
-    @property
-    def backend(self) -> str:
-        """``"onnx"`` or ``"openvino"``."""
-        return self._runtime.backend.name
-
-    @property
-    def precision(self) -> str:
-        """``"fp32"``, ``"bf16"`` or ``"int8"``: as what the model was exported."""
-        return self._runtime.entry.precision
-
-    @property
-    def computes(self) -> str:
-        """In which number format this machine computes it."""
-        return self._runtime.backend.computes
-
-    @property
-    def file_name(self) -> str:
-        """Path of the exported model inside its folder."""
-        return self._runtime.entry.file
-
-    @property
-    def num_labels(self) -> int:
-        """Outputs per pair."""
-        return self._runtime.num_labels
-
-    @property
-    def fusion(self) -> dict[str, Any] | None:
-        """How ``rank`` mixes in first-stage scores; see `rankwright.CrossEncoder`."""
-        return self._fusion
-
-    @fusion.setter
-    def fusion(self, value: Mapping[str, Any] | None) -> None:
-        self._fusion = None if value is None else check_fusion(value)
-
-    @property
-    def activation_fn(self) -> NumpyActivation:
-        """Applied to ``(P, num_labels)`` float32 logits."""
-        return self._activation
-
-    @activation_fn.setter
-    def activation_fn(self, activation: Any) -> None:
-        self._activation = resolve_numpy_activation(activation)
-
-    @property
-    def max_length(self) -> int:
-        """Most tokens per pair, special tokens included."""
-        return self._max_length
-
-    @max_length.setter
-    def max_length(self, value: int) -> None:
-        self._max_length = self.checked_max_length(value)
-
-    def checked_max_length(self, value: Any) -> int:
-        """``value``, if pairs can be that long.
-
-        Raises:
-            InputTypeError: Not an integer.
-            InputError: Less than 1, or more than the model has positions for.
-        """
-        limit = self._runtime.position_limit
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise InputTypeError(f"max_length is {value!r}; expected a whole number of tokens.")
-        if value < 1:
-            raise InputError(f"max_length={value}; expected at least 1.")
-        if limit is not None and value > limit:
-            raise InputError(
-                f"max_length={value} is more than this model has positions for: {limit}. "
-                "Use at most that, or a base model for longer texts."
-            )
-        return value
 
     def predict(
         self,
@@ -227,7 +139,7 @@ class Reranker:
         """
         if deprecated:
             today = {"inputs": inputs, "activation_fn": activation_fn, "max_length": max_length}
-            today.update(renamed("predict", deprecated, PREDICT_NAMES, today))
+            today = renamed("predict", deprecated, PREDICT_NAMES, today)
             inputs, activation_fn, max_length = today.values()
         _refuse_device(device)
         read = read_pairs(inputs)
@@ -241,13 +153,8 @@ class Reranker:
             apply_softmax=bool(apply_softmax),
             max_length=max_length,
         ).scores
-        if convert_to_tensor:
-            tensor = _tensor(scores)
-            return tensor[0] if read.single else tensor
-        if convert_to_numpy:
-            return scores[0] if read.single else scores
-        rows = list(_tensor(scores))
-        return rows[0] if read.single else rows
+        form = Form(convert_to_numpy, convert_to_tensor, read.single)
+        return in_form(scores, form, _tensor)
 
     def score(
         self,
@@ -276,13 +183,11 @@ class Reranker:
         Raises:
             InputError, ScoreError: As in `predict`.
         """
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise InputError(f"batch_size={batch_size!r}; expected at least 1, or None.")
-        if show_progress_bar is None:
-            show_progress_bar = logger.getEffectiveLevel() <= logging.INFO
         runtime = self._runtime
         options = ExportedOptions(
-            max_pairs=batch_size, pad_id=runtime.pad_id, progress=show_progress_bar
+            max_pairs=checked_batch_size(batch_size),
+            pad_id=runtime.pad_id,
+            progress=shows_progress(show_progress_bar),
         )
         limit = self.max_length if max_length is None else self.checked_max_length(max_length)
         activation = (
@@ -344,9 +249,7 @@ class Reranker:
         """
         if deprecated:
             today = {"activation_fn": activation_fn}
-            activation_fn = {**today, **renamed("rank", deprecated, RANK_NAMES, today)}[
-                "activation_fn"
-            ]
+            [activation_fn] = renamed("rank", deprecated, RANK_NAMES, today).values()
         _refuse_device(device)
         request = RankRequest(
             query, documents, top_k, return_documents, ids, metadata, first_stage_scores

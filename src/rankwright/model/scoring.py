@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from rankwright.engine.prompted import split_prompt
 from rankwright.engine.scoring import ScoreOptions
 from rankwright.errors import InputError, InputTypeError
 from rankwright.model.activations import Activation, resolve_activation
+from rankwright.model.answers import Form, checked_batch_size, in_form, shows_progress
 from rankwright.model.contract import choose_prompt
 from rankwright.model.core import CrossEncoderCore
 from rankwright.model.deprecated import PREDICT_NAMES, RANK_NAMES, renamed
@@ -29,8 +29,6 @@ from rankwright.model.ranking import RankingModel, RankRequest, rank_request
 from rankwright.model.scored import Computed
 
 __all__ = ["Scoring"]
-
-logger = logging.getLogger("rankwright")
 
 
 class Scoring(CrossEncoderCore):
@@ -94,7 +92,7 @@ class Scoring(CrossEncoderCore):
         """
         if deprecated:
             today = {"inputs": inputs, "activation_fn": activation_fn, "max_length": max_length}
-            today.update(renamed("predict", deprecated, PREDICT_NAMES, today))
+            today = renamed("predict", deprecated, PREDICT_NAMES, today)
             inputs, activation_fn, max_length = today.values()
         read = read_pairs(inputs)
         with self._placed(device, pool) as workers:
@@ -111,13 +109,8 @@ class Scoring(CrossEncoderCore):
                 pool=workers,
                 chunk_size=chunk_size,
             ).scores
-        if convert_to_tensor:
-            tensor = torch.from_numpy(scores).to(self.device)
-            return tensor[0] if read.single else tensor
-        if convert_to_numpy:
-            return scores[0] if read.single else scores
-        rows = list(torch.from_numpy(scores).to(self.device))
-        return rows[0] if read.single else rows
+        form = Form(convert_to_numpy, convert_to_tensor, read.single)
+        return in_form(scores, form, lambda found: torch.from_numpy(found).to(self.device))
 
     def score(
         self,
@@ -152,18 +145,14 @@ class Scoring(CrossEncoderCore):
         Raises:
             InputError, ScoreError, WorkerError: As in `predict`.
         """
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise InputError(f"batch_size={batch_size!r}; expected at least 1, or None.")
-        if show_progress_bar is None:
-            show_progress_bar = logger.getEffectiveLevel() <= logging.INFO
         job = WorkerJob(
             prompt=choose_prompt(self.prompts, self.default_prompt_name, prompt_name, prompt),
             max_length=(
                 self.max_length if max_length is None else self.checked_max_length(max_length)
             ),
-            batch_size=batch_size,
+            batch_size=checked_batch_size(batch_size),
             precision=precision or self.precision,
-            progress=show_progress_bar,
+            progress=shows_progress(show_progress_bar),
             chunk_size=checked_chunk_size(chunk_size),
         )
         activation = (
@@ -246,9 +235,7 @@ class Scoring(CrossEncoderCore):
         """
         if deprecated:
             today = {"activation_fn": activation_fn}
-            activation_fn = {**today, **renamed("rank", deprecated, RANK_NAMES, today)}[
-                "activation_fn"
-            ]
+            [activation_fn] = renamed("rank", deprecated, RANK_NAMES, today).values()
         request = RankRequest(
             query, documents, top_k, return_documents, ids, metadata, first_stage_scores
         )

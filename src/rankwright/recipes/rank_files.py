@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ from rankwright.errors import (
     EmptyDataError,
     FormatError,
     InputError,
+    MissingDependencyError,
+    ModelNotFoundError,
 )
-from rankwright.recipes.recipe import Precision
+from rankwright.model.exports import PRECISIONS
 
 __all__ = [
+    "BACKENDS",
     "RankOptions",
     "check_output",
     "checked_query",
@@ -35,6 +39,7 @@ __all__ = [
 ]
 
 STDIN = "-"
+BACKENDS = ("auto", "torch", "onnx", "openvino")
 ID_NAMES = ("id", "_id", "docid", "doc_id", "document_id", "qid", "query_id")
 LINES = (".txt", ".text")
 TREC = (".trec", ".run", ".res")
@@ -49,15 +54,20 @@ class RankOptions:
         model: Folder or hub name.
         top_k: How many documents of each query to return; None for all.
         max_length: Most tokens per pair; None takes the model's own limit.
-        precision: Number format of the arithmetic.
+        precision: With PyTorch ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``; of
+            exported models ``"fp32"``, ``"bf16"`` or ``"int8"``, and ``"auto"`` for the fastest.
         progress: Show progress bars; None shows them when logging is at INFO or lower.
+        backend: One of `BACKENDS`; ``"auto"`` takes an exported model of the folder, where there
+            is one that was found to agree with float32, else the weights. None takes the weights
+            where PyTorch is installed, else an exported model.
     """
 
     model: str
     top_k: int | None = None
     max_length: int | None = None
-    precision: Precision = "auto"
+    precision: str = "auto"
     progress: bool | None = None
+    backend: str | None = None
 
 
 def read_texts(source: str, what: str, column: str | None = None) -> dict[str, str]:
@@ -183,9 +193,7 @@ def rank_texts(
     Raises:
         RankwrightError: The model or an option cannot be used.
     """
-    from rankwright.model import CrossEncoder
-
-    model = CrossEncoder(options.model, max_length=options.max_length, precision=options.precision)
+    model = _open(options)
     several = len(queries) > 1
     bar = tqdm(
         queries.items(), desc="Queries", disable=not (several and options.progress is not False)
@@ -207,6 +215,35 @@ def rank_texts(
                 for rank, hit in enumerate(ranked, start=1)
             ],
         }
+
+
+def _open(options: RankOptions) -> Any:
+    """A `CrossEncoder` or a `Reranker`."""
+    backend = options.backend or ("torch" if find_spec("torch") is not None else "auto")
+    if backend not in BACKENDS:
+        raise InputError(f"backend={backend!r} is not known; choose one of {', '.join(BACKENDS)}.")
+    # "float32" and the like are formats of PyTorch: naming one asks for the weights.
+    if backend in ("onnx", "openvino") or (backend == "auto" and _exported(options.precision)):
+        from rankwright.model.reranker import Reranker
+
+        precision = None if options.precision == "auto" else options.precision
+        try:
+            return Reranker(
+                options.model,
+                backend=backend,
+                precision=precision,
+                max_length=options.max_length,
+            )
+        except (ModelNotFoundError, MissingDependencyError):
+            if backend != "auto" or find_spec("torch") is None:
+                raise
+    from rankwright.model import CrossEncoder
+
+    return CrossEncoder(options.model, max_length=options.max_length, precision=options.precision)
+
+
+def _exported(precision: str) -> bool:
+    return precision in ("auto", *PRECISIONS)
 
 
 def check_output(path: str | Path) -> Path:

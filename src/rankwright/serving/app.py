@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from rankwright import __version__
+from rankwright.serving.connections import PATIENCE
 from rankwright.serving.dialects import problem_response, validation_problem
 from rankwright.serving.guard import Guard
 from rankwright.serving.metrics import Metrics
@@ -27,22 +29,33 @@ __all__ = ["create_app"]
 KINDS = {401: "unauthorized", 404: "not_found", 405: "validation", 429: "overloaded"}
 
 
-def create_app(model: ServedModel, settings: ServerSettings | None = None) -> FastAPI:
+REFRESH_SECONDS = 1.0
+"""How old a worker's gauges may be when another worker tells of them."""
+
+
+def create_app(
+    model: ServedModel, settings: ServerSettings | None = None, metrics: Metrics | None = None
+) -> FastAPI:
     """The server for one model.
 
     Args:
         model: What scores; see `rankwright.serving.model`.
         settings: Limits and switches.
+        metrics: Where figures go; None keeps them in this process.
     """
     settings = settings or ServerSettings()
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     service = RerankService(model, settings, metrics)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        refreshing = asyncio.create_task(_refresh(metrics))
         app.state.ready = True
-        yield
+        yield {PATIENCE: settings.body_seconds}
         app.state.ready = False
+        refreshing.cancel()
+        with suppress(asyncio.CancelledError):
+            await refreshing
         service.close()
 
     app = FastAPI(
@@ -61,6 +74,12 @@ def create_app(model: ServedModel, settings: ServerSettings | None = None) -> Fa
     _add_handlers(app)
     app.add_middleware(Guard, settings=settings, metrics=metrics)
     return app
+
+
+async def _refresh(metrics: Metrics) -> None:
+    while True:
+        metrics.refresh()
+        await asyncio.sleep(REFRESH_SECONDS)
 
 
 def _add_information(app: FastAPI, service: RerankService) -> None:
@@ -110,11 +129,15 @@ def _add_playground(app: FastAPI) -> None:
 def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
-        return problem_response(request.url.path, error)
+        dialect = getattr(request.state, "dialect", None)
+        return problem_response(request.url.path, error, dialect)
 
     @app.exception_handler(RequestValidationError)
     async def validation(request: Request, error: RequestValidationError) -> Response:
-        return problem_response(request.url.path, validation_problem(list(error.errors())))
+        path, body = request.url.path, error.body
+        told = isinstance(body, dict) and "documents" in body and "texts" not in body
+        dialect = "any" if path == "/rerank" and told else None
+        return problem_response(path, validation_problem(list(error.errors())), dialect)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:

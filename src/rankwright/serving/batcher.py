@@ -27,8 +27,11 @@ __all__ = ["Batcher", "Job", "Overloaded", "Work"]
 Scorer = Callable[[TokenizedPairs], NDArray[np.float32]]
 
 BATCHES_PER_ROUND = 4
-"""Batches' worth of tokens taken from the queue at a time: enough to sort, few enough that a new
-or cancelled request is noticed soon."""
+"""Batches that are filled from the queue at a time: enough to sort, few enough that a new or
+cancelled request is noticed soon."""
+FILLED = 0.92
+"""How full batches get: each ends before the pair that would not fit. A round takes so much less
+than its batches could hold; what is left over would else be a small batch of its own."""
 
 
 class Overloaded(Exception):
@@ -219,7 +222,7 @@ class Batcher:
         for job in self._jobs:
             job.expire(now)
         self._jobs = deque(job for job in self._jobs if job.wanted)
-        room = BATCHES_PER_ROUND * self.batch_tokens
+        room = int(FILLED * BATCHES_PER_ROUND * self.batch_tokens)
         share = max(self.batch_tokens // 2, room // max(len(self._jobs), 1))
         taken: list[tuple[Job, int]] = []
         # Whoever got its share and has more goes behind the others, so all of them move on.

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from rankwright.serving.dialects import problem_response
+from rankwright.serving.dialects import COHERE, TEI, VLLM, problem_response
 from rankwright.serving.metrics import Metrics
 from rankwright.serving.problems import Problem
 from rankwright.serving.settings import ServerSettings
@@ -26,6 +26,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset({"/", "/health", "/ready"})
 """Paths that need no key: they tell nothing of the model's inputs."""
+
+SCORED = frozenset({*COHERE, *TEI, *VLLM})
 
 logger = logging.getLogger("rankwright.serving.requests")
 
@@ -69,7 +71,7 @@ class Guard:
             await problem_response(scope["path"], problem)(scope, receive, call.send)
         except ClientGone:
             call.status = 499
-        except Exception:
+        except Exception:  # whatever is wrong in a route, its client must get an answer
             # A fault of ours: its traceback goes to the log, never to the client.
             logger.exception("request %s failed", call.id)
             if not call.started:
@@ -142,7 +144,9 @@ class Guard:
     def _note(self, scope: Scope, call: _Call) -> None:
         seconds = time.perf_counter() - call.began
         # Unknown paths are one label: anybody could make up any number of them.
-        route = getattr(scope.get("route"), "path", None) or "other"
+        route = getattr(scope.get("route"), "path", None)
+        if route is None:  # refused before a route was looked for
+            route = scope["path"] if scope["path"] in SCORED else "other"
         self.metrics.request(route, call.status, seconds)
         line = {
             "id": call.id,

@@ -9,13 +9,24 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rankwright.engine.prompted import TemplateTokenizer, split_prompt
 from rankwright.engine.tokenize import PairTokenizer, TokenizedPairs
 from rankwright.errors import InputError, MissingDependencyError, ModelNotFoundError
 from rankwright.model.contract import choose_prompt
 
-__all__ = ["ExportedModel", "ModelChoice", "ServedModel", "TorchModel", "open_model", "sigmoid"]
+__all__ = [
+    "AnyTokenizer",
+    "ExportedModel",
+    "ModelChoice",
+    "ServedModel",
+    "TorchModel",
+    "open_model",
+    "sigmoid",
+]
 
 Floats = NDArray[np.float32]
+AnyTokenizer = PairTokenizer | TemplateTokenizer
+"""Both encode pairs, and count and place the tokens of single texts."""
 BACKENDS = ("auto", "torch", "onnx", "openvino")
 
 
@@ -25,12 +36,16 @@ class ServedModel(Protocol):
     backend: str
     max_length: int
     batch_tokens: int
-    tokenizer: PairTokenizer
+    tokenizer: AnyTokenizer
+    """With the model's own instruction, if it reads pairs inside a template."""
     bounded: bool
     """Whether `scores` lie between 0 and 1."""
 
     def prompt(self) -> str:
         """What is put before every query."""
+
+    def instructed(self, instruction: str) -> AnyTokenizer | None:
+        """A tokenizer with another instruction; None if the model takes none."""
 
     def logits(self, pairs: TokenizedPairs) -> Floats:
         """``(P,)`` raw scores; called from one thread only."""
@@ -53,14 +68,22 @@ class TorchModel:
 
         self._model = model
         self.max_length: int = model.max_length
-        self.tokenizer: PairTokenizer = model.pair_tokenizer
+        text = choose_prompt(model.prompts, model.default_prompt_name)
+        self.tokenizer: AnyTokenizer
+        self.tokenizer, self._prefix = split_prompt(model.pair_tokenizer, text)
         self.batch_tokens = default_token_budget(model.device)
         self.bounded = type(model.activation_fn).__name__ == "Sigmoid"
         self._options = ScoreOptions(precision=model.precision, device=model.device)
 
     def prompt(self) -> str:
         """What is put before every query."""
-        return choose_prompt(self._model.prompts, self._model.default_prompt_name)
+        return self._prefix
+
+    def instructed(self, instruction: str) -> AnyTokenizer | None:
+        """A tokenizer with another instruction; None if the model takes none."""
+        plain = self._model.pair_tokenizer
+        takes = isinstance(plain, TemplateTokenizer) and plain.takes_instruction
+        return plain.with_instruction(instruction) if takes else None
 
     def logits(self, pairs: TokenizedPairs) -> Floats:
         """``(P,)`` raw scores."""
@@ -96,7 +119,7 @@ class ExportedModel:
         self._backend = reranker._runtime.backend
         self.backend = f"{reranker.backend} {reranker.precision}"
         self.max_length: int = reranker.max_length
-        self.tokenizer: PairTokenizer = reranker._runtime.tokenizer
+        self.tokenizer: AnyTokenizer = reranker._runtime.tokenizer
         # One batch on each core at a time.
         self.batch_tokens = TOKEN_BUDGET * self._backend.concurrency
         self._options = ExportedOptions(pad_id=reranker._runtime.pad_id)
@@ -106,6 +129,10 @@ class ExportedModel:
     def prompt(self) -> str:
         """What is put before every query."""
         return choose_prompt(self._reranker.prompts, self._reranker.default_prompt_name)
+
+    def instructed(self, instruction: str) -> AnyTokenizer | None:
+        """None: exported models read plain pairs."""
+        return None
 
     def logits(self, pairs: TokenizedPairs) -> Floats:
         """``(P,)`` raw scores."""
@@ -131,12 +158,14 @@ class ModelChoice:
         precision: Of torch's products: ``"auto"``, ``"float32"``, ``"bfloat16"`` or
             ``"float16"``; of exported models: ``"fp32"``, ``"bf16"`` or ``"int8"``, and
             ``"auto"`` for the fastest.
+        threads: Cores the model may keep busy; None leaves that to the backend, which takes all.
     """
 
     model: str
     backend: str = "auto"
     device: str | None = None
     precision: str = "auto"
+    threads: int | None = None
 
 
 def open_model(choice: ModelChoice) -> ServedModel:
@@ -157,13 +186,22 @@ def open_model(choice: ModelChoice) -> ServedModel:
         try:
             if choice.backend != "auto" or choice.precision == "auto":
                 return ExportedModel(
-                    Reranker(choice.model, backend=choice.backend, precision=exported)
+                    Reranker(
+                        choice.model,
+                        backend=choice.backend,
+                        precision=exported,
+                        threads=choice.threads,
+                    )
                 )
         except (ModelNotFoundError, MissingDependencyError):
             if choice.backend != "auto":
                 raise
     from rankwright.model import CrossEncoder
 
+    if choice.threads is not None:
+        import torch
+
+        torch.set_num_threads(choice.threads)
     return TorchModel(CrossEncoder(choice.model, device=choice.device, precision=choice.precision))
 
 

@@ -10,7 +10,7 @@ class Problem(Exception):
 
     Attributes:
         status: HTTP status.
-        kind: ``"validation"``, ``"overloaded"``, ``"unauthorized"``, ``"too_large"``,
+        kind: ``"validation"``, ``"empty"``, ``"overloaded"``, ``"unauthorized"``, ``"too_large"``,
             ``"timeout"``, ``"unavailable"``, ``"not_found"`` or ``"backend"``.
         message: What was found, what was expected, what to do. Never a document's text.
         retry_after: Seconds after which another try makes sense; None if none does.

@@ -6,24 +6,33 @@ import asyncio
 import time
 import uuid
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
+from rankwright.serving.answers import (
+    CohereAnswer,
+    JinaAnswer,
+    ScoreAnswer,
+    TeiLabel,
+    TeiRank,
+    documented,
+)
+from rankwright.serving.dialects import dialect_of
 from rankwright.serving.guard import ClientGone
 from rankwright.serving.problems import Problem
 from rankwright.serving.schemas import (
     AnyRerank,
     CohereRerank,
     Document,
-    RelevantSpans,
     Rerank,
     Score,
     TeiPredict,
-    TeiRerank,
     text_of,
 )
-from rankwright.serving.service import Answer, Asked, RerankService, Scored
+from rankwright.serving.service import Answer, Asked, RerankService
+from rankwright.serving.shaping import best, meta, result
 
 __all__ = ["router"]
 
@@ -31,7 +40,13 @@ T = TypeVar("T")
 router = APIRouter()
 
 
-@router.post("/v2/rerank", summary="Cohere, version 2")
+@router.post(
+    "/v2/rerank",
+    summary="Cohere, version 2",
+    response_model=CohereAnswer,
+    response_model_exclude_unset=True,
+    responses=documented("cohere"),
+)
 async def cohere_v2(body: CohereRerank, request: Request, response: Response) -> dict[str, Any]:
     """Ranks documents; ``relevance_score`` lies between 0 and 1."""
     texts = _texts(body.documents, body.rank_fields)
@@ -39,27 +54,42 @@ async def cohere_v2(body: CohereRerank, request: Request, response: Response) ->
     answer = await _score(request, response, [(body.query, text) for text in texts], asked)
     return {
         "id": str(uuid.uuid4()),
-        "results": [_result(item, body.relevant_spans) for item in _best(answer, body)],
-        "meta": _meta(answer, "2"),
+        "results": [result(item, body.relevant_spans) for item in best(answer, body)],
+        "meta": meta(answer, "2"),
     }
 
 
-@router.post("/v1/rerank", summary="Jina, and Cohere, version 1")
+@router.post(
+    "/v1/rerank",
+    summary="Jina, and Cohere, version 1",
+    response_model=JinaAnswer,
+    response_model_exclude_unset=True,
+    responses=documented("cohere"),
+)
 async def rerank_v1(body: Rerank, request: Request, response: Response) -> dict[str, Any]:
     """Ranks documents; ``relevance_score`` lies between 0 and 1."""
-    asked = _asked(request, body, "probability")
-    return await _jina(body, request, response, asked)
+    return await _jina(body, request, response)
 
 
-@router.post("/rerank", summary="Text Embeddings Inference, vLLM and Jina")
+@router.post(
+    "/rerank",
+    summary="Text Embeddings Inference, vLLM and Jina",
+    response_model=list[TeiRank] | JinaAnswer,
+    response_model_exclude_unset=True,
+    responses=documented("any"),
+)
 async def rerank(body: AnyRerank, request: Request, response: Response) -> Any:
     """With ``texts`` as Text Embeddings Inference has it, with ``documents`` as the others do."""
     if isinstance(body, Rerank):
-        kind = "raw" if body.use_activation is False else "probability"
-        return await _jina(body, request, response, _asked(request, body, kind))
-    _right_only(body)
+        request.state.dialect = "any"
+        found = await _jina(body, request, response)
+        for row in found["results"]:
+            if "document" in row:
+                row["document"]["multi_modal"] = None  # vLLM's
+        return found
     asked = Asked(
         "raw" if body.raw_scores else "probability",
+        keep_end=body.truncation_direction.lower() == "left",
         refuse_long=body.truncate is False,
         deadline=_deadline(request, body.deadline_ms),
     )
@@ -75,7 +105,12 @@ async def rerank(body: AnyRerank, request: Request, response: Response) -> Any:
     ]
 
 
-@router.post("/predict", summary="Text Embeddings Inference: scores in the order given")
+@router.post(
+    "/predict",
+    summary="Text Embeddings Inference: scores in the order given",
+    response_model=list[TeiLabel] | list[list[TeiLabel]],
+    responses=documented("tei"),
+)
 async def predict(body: TeiPredict, request: Request, response: Response) -> list[Any]:
     """One pair gives one list of labelled scores, several give a list of such lists."""
     single = isinstance(body.inputs[0], str)
@@ -90,7 +125,12 @@ async def predict(body: TeiPredict, request: Request, response: Response) -> lis
     return rows[0] if single else rows
 
 
-@router.post("/score", summary="vLLM: scores in the order given")
+@router.post(
+    "/score",
+    summary="vLLM: scores in the order given",
+    response_model=ScoreAnswer,
+    responses=documented("vllm"),
+)
 @router.post("/v1/score", include_in_schema=False)
 async def score(body: Score, request: Request, response: Response) -> dict[str, Any]:
     """One text against many, or as many against as many."""
@@ -111,6 +151,7 @@ async def score(body: Score, request: Request, response: Response) -> dict[str, 
         left = left * len(right)
     asked = Asked(
         "raw" if body.use_activation is False else "model",
+        max_tokens=_positive(body.truncate_prompt_tokens),
         deadline=_deadline(request, body.deadline_ms),
     )
     answer = await _score(request, response, list(zip(left, right, strict=True)), asked)
@@ -126,7 +167,13 @@ async def score(body: Score, request: Request, response: Response) -> dict[str, 
     }
 
 
-async def _jina(body: Rerank, request: Request, response: Response, asked: Asked) -> dict[str, Any]:
+async def _jina(body: Rerank, request: Request, response: Response) -> dict[str, Any]:
+    asked = replace(
+        _asked(request, body, "raw" if body.use_activation is False else "probability"),
+        max_tokens=_positive(body.truncate_prompt_tokens),
+        max_windows=body.max_chunks_per_doc,
+        instruction=body.instruction,
+    )
     texts = _texts(body.documents, body.rank_fields)
     answer = await _score(request, response, [(body.query, text) for text in texts], asked)
     echo = body.return_documents is not False
@@ -136,13 +183,13 @@ async def _jina(body: Rerank, request: Request, response: Response, asked: Asked
         "model": body.model or _service(request).settings.model_name,
         "results": [
             {
-                **_result(item, body.relevant_spans),
+                **result(item, body.relevant_spans),
                 **({"document": {"text": texts[item.index]}} if echo else {}),
             }
-            for item in _best(answer, body)
+            for item in best(answer, body)
         ],
         "usage": {"prompt_tokens": answer.tokens, "total_tokens": answer.tokens},
-        "meta": _meta(answer, "1"),
+        "meta": meta(answer, "1"),
     }
 
 
@@ -157,6 +204,7 @@ def _asked(request: Request, body: Rerank | CohereRerank, scores: str) -> Asked:
         max_tokens_per_doc=body.max_tokens_per_doc or None,
         max_tokens_per_query=body.max_tokens_per_query or None,
         long_documents=body.long_documents,
+        spans=body.relevant_spans is not None and body.relevant_spans.mode == "enabled",
         deadline=_deadline(request, body.deadline_ms),
     )
 
@@ -174,13 +222,14 @@ def _texts(documents: Sequence[Document], rank_fields: list[str] | None) -> list
         raise Problem(422, "validation", str(error)) from None
 
 
-def _right_only(body: TeiRerank) -> None:
-    if body.truncation_direction.lower() == "left":
-        raise Problem(
-            422,
-            "validation",
-            "truncation_direction: texts lose their ends here; 'left' is not offered",
-        )
+def _positive(tokens: int | None) -> int | None:
+    """vLLM's -1 and 0 leave the limit to the model."""
+    return tokens if tokens is not None and tokens > 0 else None
+
+
+def _dialect(request: Request) -> str:
+    dialect: str = getattr(request.state, "dialect", dialect_of(request.url.path))
+    return dialect
 
 
 async def _score(
@@ -189,7 +238,7 @@ async def _score(
     service = _service(request)
     if len(pairs) > service.settings.max_documents:
         raise Problem(
-            413 if "texts" in request.url.path else 422,
+            413 if _dialect(request) == "tei" else 422,
             "too_large",
             f"{len(pairs)} documents; at most {service.settings.max_documents} are allowed in one "
             "request. Split it.",
@@ -201,6 +250,8 @@ async def _score(
     if service.settings.log_texts:
         note["query"] = pairs[0][0]
     for name, value in (
+        ("x-compute-type", service.model.backend),
+        ("x-compute-time", round(1000 * (answer.tokenise_seconds + answer.score_seconds))),
         ("x-compute-tokens", answer.tokens),
         ("x-compute-characters", sum(len(q) + len(d) for q, d in pairs)),
         ("x-truncated", answer.truncated),
@@ -230,37 +281,3 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _best(answer: Answer, body: Rerank | CohereRerank) -> list[Scored]:
-    ranked = sorted(answer.results, key=lambda item: -item.score)  # stable: ties keep their order
-    if body.score_threshold is not None:
-        ranked = [item for item in ranked if item.score >= body.score_threshold]
-    return ranked[: body.top_n or None]
-
-
-def _result(item: Scored, spans: RelevantSpans | None) -> dict[str, Any]:
-    result: dict[str, Any] = {"index": item.index, "relevance_score": item.score}
-    if spans is not None and spans.mode == "enabled":
-        found = [(window, s) for window, s in item.spans if s >= spans.threshold]
-        result["relevant_spans"] = [
-            {"start": window.start, "end": window.stop, "score": s}
-            for window, s in found[: spans.max_spans]
-        ]
-    return result
-
-
-def _meta(answer: Answer, version: str) -> dict[str, Any]:
-    warnings = []
-    if answer.truncated:
-        warnings.append(
-            f"{answer.truncated} of {len(answer.results)} documents were longer than the model "
-            "reads and lost their ends; long_documents='max' reads them whole"
-        )
-    return {
-        "api_version": {"version": version},
-        "billed_units": {"search_units": 1},
-        "tokens": {"input_tokens": answer.tokens, "output_tokens": 0},
-        "truncated_documents": answer.truncated,
-        **({"warnings": warnings} if warnings else {}),
-    }

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from rankwright.errors import InputError
 from rankwright.serving.app import create_app
+from rankwright.serving.connections import PatientConnection
+from rankwright.serving.metrics import FOLDER_VARIABLE, Metrics
 from rankwright.serving.model import ModelChoice, open_model
 from rankwright.serving.settings import ServerSettings
 
@@ -31,7 +35,7 @@ class ServeOptions:
         model: The model, and how it is run.
         host: Address to listen on. The default is reached from this machine only.
         port: TCP port.
-        workers: Processes; each loads the model.
+        workers: Processes; each loads the model, and they share the processor's cores.
         log_level: uvicorn's.
     """
 
@@ -54,6 +58,7 @@ def run(options: ServeOptions, settings: ServerSettings) -> None:
         "host": options.host,
         "port": options.port,
         "log_level": options.log_level,
+        "http": PatientConnection,
         "access_log": False,  # the server writes its own, without texts
         "timeout_graceful_shutdown": int(settings.drain_seconds),
         "timeout_keep_alive": 30,
@@ -61,19 +66,53 @@ def run(options: ServeOptions, settings: ServerSettings) -> None:
     }
     if options.workers == 1:
         with _logged():
-            uvicorn.run(_application(options, settings), **common)
+            uvicorn.run(create_app(open_model(options.model), settings), **common)
         return
-    os.environ[VARIABLE] = json.dumps({"options": asdict(options), "settings": settings.to_json()})
-    uvicorn.run("rankwright.serving.run:worker", factory=True, workers=options.workers, **common)
+    with tempfile.TemporaryDirectory(prefix="rankwright-metrics-") as folder:
+        told = {"options": asdict(_shared(options)), "settings": settings.to_json()}
+        with _variables({VARIABLE: json.dumps(told), FOLDER_VARIABLE: folder}):
+            uvicorn.run(
+                "rankwright.serving.run:worker", factory=True, workers=options.workers, **common
+            )
 
 
 def worker() -> Any:
     """The application of one worker process, from what `run` left in the environment."""
     told = json.loads(os.environ[VARIABLE])
     _logged().__enter__()  # for as long as this process lives
-    choice = ModelChoice(**told["options"].pop("model"))
-    options = ServeOptions(choice, **told["options"])
-    return _application(options, ServerSettings.from_json(told["settings"]))
+    settings = ServerSettings.from_json(told["settings"])
+    metrics = Metrics(Path(os.environ[FOLDER_VARIABLE]))
+    return create_app(open_model(ModelChoice(**told["options"]["model"])), settings, metrics)
+
+
+def _shared(options: ServeOptions) -> ServeOptions:
+    """Each worker with its share of the cores: more threads than cores only wait for each other."""
+    if options.model.threads is not None or os.environ.get("OMP_NUM_THREADS"):
+        return options
+    threads = max(1, _cores() // options.workers)
+    return replace(options, model=replace(options.model, threads=threads))
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    """Environment variables for processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
@@ -89,7 +128,3 @@ def _logged() -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
-
-
-def _application(options: ServeOptions, settings: ServerSettings) -> Any:
-    return create_app(open_model(options.model), settings)

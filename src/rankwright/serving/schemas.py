@@ -35,6 +35,10 @@ Query = Annotated[Text, Field(min_length=1)]
 Structured = dict[str, Any]
 Document = Text | Structured
 How = Literal["first", "max", "mean"]
+MaxTokens = Annotated[
+    Annotated[int, Field(ge=-1)] | None,
+    Field(description="Longer pairs are cut; -1 and 0 leave that to the model."),
+]
 
 
 class _Body(BaseModel):
@@ -52,7 +56,7 @@ class RelevantSpans(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     mode: Literal["enabled", "disabled"] = "disabled"
-    threshold: float = 0.1
+    threshold: Annotated[float, Field(allow_inf_nan=False)] = 0.1
     max_spans: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -65,7 +69,9 @@ class _RerankFields(_Body):
     rank_fields: list[str] | None = Field(
         None, description="Fields of structured documents that are shown to the model."
     )
-    score_threshold: float | None = Field(None, description="Leave out results that score lower.")
+    score_threshold: float | None = Field(
+        None, allow_inf_nan=False, description="Leave out results that score lower."
+    )
     long_documents: How | None = Field(
         None, description="How documents longer than the model's window are read."
     )
@@ -77,8 +83,14 @@ class Rerank(_RerankFields):
 
     top_n: Annotated[int, Field(ge=0)] | None = Field(None, description="0: all.")
     return_documents: bool | None = None
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
-    use_activation: bool | None = None
+    truncate_prompt_tokens: MaxTokens = None
+    use_activation: bool | None = Field(None, description="Whether scores are not logits.")
+    instruction: Text | None = Field(
+        None, description="What to look for; for language models whose template has a place for it."
+    )
+    max_chunks_per_doc: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Most windows of a long document."
+    )
 
 
 class CohereRerank(_RerankFields):
@@ -121,8 +133,8 @@ class Score(_Body):
     text_2: Text | list[Text] | None = None
     queries: Text | list[Text] | None = None
     documents: Text | list[Text] | None = None
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
-    use_activation: bool | None = None
+    truncate_prompt_tokens: MaxTokens = None
+    use_activation: bool | None = Field(None, description="Whether scores are not logits.")
 
 
 def _which(body: Any) -> str:

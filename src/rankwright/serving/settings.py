@@ -30,7 +30,8 @@ class ServerSettings:
         max_queue_tokens: Most tokens waiting to be scored; further requests get 429.
         batch_tokens: Most tokens in one forward pass; None lets the model choose.
         deadline_seconds: Longest time a request may take before it gets 504.
-        body_seconds: Longest time a client may take to send its body before it gets 408.
+        body_seconds: Longest time a client may take to send its body before it gets 408, to
+            send the head before it, or to take nothing of an answer before it is cut off.
         drain_seconds: How long running requests may go on after a request to stop.
         long_documents: One of `LONG_DOCUMENTS`; requests may choose another.
         max_windows: Most windows of one document.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwright.engine.tokenize import PairTokenizer
+from rankwright.serving.model import AnyTokenizer
 
 __all__ = ["BEST", "Window", "combine", "cut", "windows_of"]
 
@@ -25,7 +25,7 @@ class Window:
     stop: int
 
 
-def cut(tokenizer: PairTokenizer, text: str, most_tokens: int) -> tuple[str, bool]:
+def cut(tokenizer: AnyTokenizer, text: str, most_tokens: int) -> tuple[str, bool]:
     """The text's beginning of at most so many tokens, and whether anything was lost."""
     if tokenizer.token_counts([text])[0] <= most_tokens:
         return text, False
@@ -33,7 +33,7 @@ def cut(tokenizer: PairTokenizer, text: str, most_tokens: int) -> tuple[str, boo
 
 
 def windows_of(
-    tokenizer: PairTokenizer, text: str, room: int, most: int
+    tokenizer: AnyTokenizer, text: str, room: int, most: int
 ) -> tuple[list[Window], bool]:
     """Overlapping windows that together show a text.
 

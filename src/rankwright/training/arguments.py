@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
 from rankwright.errors import InputError
@@ -113,6 +114,9 @@ class CrossEncoderTrainingArguments(TrainingArguments):
         refuse_settings(self)
         take_fsdp(self)
         self.direction_given = self.greater_is_better is not None
+        if self.bf16 and not torch.accelerator.is_available():
+            # transformers asks for this although there is nothing else to train on.
+            self.use_cpu = True
         super().__post_init__()
         self.prediction_loss_only = True
         self.remove_unused_columns = False

@@ -81,8 +81,6 @@ def check_sampling(train: Any, args: Any) -> None:
         sizes = None if streams else [len(dataset) for dataset in parts.values()]
         kind = args.multi_dataset_batch_sampler
         mixing_weights(kind, list(map(str, parts)), sizes, args.multi_dataset_temperature)
-        for name in streams:
-            _check_workers(parts[name], name, args.dataloader_num_workers)
     if streams and args.max_steps <= 0:
         what = "train_dataset" if streams == [None] else f"train_dataset[{streams[0]!r}]"
         raise InputError(
@@ -200,10 +198,11 @@ def _stream(parts: Mapping[str | None, Any], args: Any, training: bool) -> Batch
             kind = "query_grouped" if groups_queries(args, name) else "batch_sampler"
         rows = Endless(dataset) if training else dataset
         sources[name] = FromStream(rows, kind, options)
-    if not training or len(parts) == 1:
-        return BatchStream(sources)
-    mixing, temperature = args.multi_dataset_batch_sampler, args.multi_dataset_temperature
-    return BatchStream(sources, mixing_weights(mixing, list(map(str, parts)), None, temperature))
+    weights = None
+    if training and len(parts) > 1:
+        kind, temperature = args.multi_dataset_batch_sampler, args.multi_dataset_temperature
+        weights = mixing_weights(kind, list(map(str, parts)), None, temperature)
+    return BatchStream(sources, weights, args.world_size)
 
 
 def _stream_kind(kind: Any, strategy: str) -> str:
@@ -219,14 +218,3 @@ def _stream_kind(kind: Any, strategy: str) -> str:
     if kind is BatchSamplers.NO_DUPLICATES_HASHED:
         return BatchSamplers.NO_DUPLICATES.value
     return str(kind.value)
-
-
-def _check_workers(dataset: Any, name: str | None, workers: int) -> None:
-    shards = int(getattr(dataset, "num_shards", 1))
-    if workers > shards:
-        raise InputError(
-            f"train_dataset[{name!r}] is a stream of {shards} shard{'s' * (shards > 1)}, which "
-            f"cannot be shared out among {workers} dataloader workers: some would have none of it, "
-            f"and the mixture would not be what was asked for. Set dataloader_num_workers={shards} "
-            "or less, or split the stream into more files."
-        )

@@ -2,6 +2,10 @@
 
 To the trainer, a stream is one long epoch of batches, so that "skip the first n batches" finds the
 same place again when training is resumed, whichever pass over the data that was in.
+
+Dataloader workers all read the whole stream, and each prepares every n-th batch. Reading texts is
+little beside tokenising them, and so the batches and their order do not depend on the number of
+workers or of shards.
 """
 
 from __future__ import annotations
@@ -51,16 +55,14 @@ class Endless(TorchIterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         in_worker = get_worker_info() is not None
-        # Workers would otherwise share one epoch counter in memory, and not reach the end of
-        # their shards at the same time.
+        # Workers would otherwise share one epoch counter in memory, and they do not reach the end
+        # of the stream at the same time.
         stream = copy.deepcopy(self.stream) if in_worker else self.stream
         for self.epoch in itertools.count():
             stream.set_epoch(self.epoch)
             row = None
-            for row in stream:
+            for row in _all_rows(stream):
                 yield row
-            if row is None and in_worker:
-                return  # there are more workers than shards; this one has nothing to give
             if row is None:
                 raise EmptyDataError("the training stream has no rows.")
 
@@ -84,7 +86,7 @@ class FromStream:
         size = self.options.batch_size
         if self.kind == "query_grouped":
             return _by_query(self)
-        rows: Iterator[Row] = iter(self.rows)
+        rows = _all_rows(self.rows)
         if self.kind == "length_grouped":
             return _by_length(rows, self.options)
         if self.kind == "no_duplicates":
@@ -107,11 +109,6 @@ class FromSampler:
     endless: bool = True
 
     def __iter__(self) -> Batches:
-        worker = get_worker_info()
-        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        return itertools.islice(self._all(), first, None, step)
-
-    def _all(self) -> Batches:
         sampler: Any = self.sampler
         for epoch in itertools.count() if self.endless else range(1):
             sampler.set_epoch(epoch)
@@ -135,16 +132,31 @@ class BatchStream(TorchIterableDataset[list[Row]]):
     Args:
         sources: Name of each data set -> its batches; a data set without name has the name None.
         weights: How often the turn of each comes; None to take one source after another.
+        processes: How many will share the batches out among them, in turn.
     """
 
     def __init__(
-        self, sources: Mapping[str | None, Any], weights: Sequence[float] | None = None
+        self,
+        sources: Mapping[str | None, Any],
+        weights: Sequence[float] | None = None,
+        processes: int = 1,
     ) -> None:
         super().__init__()
         self.sources = dict(sources)
         self.weights = weights
+        self.processes = processes
 
     def __iter__(self) -> Batches:
+        worker = get_worker_info()
+        if worker is None:
+            yield from self._all()
+            return
+        # One batch for each process, then it is the next worker's turn.
+        for number, batch in enumerate(self._all()):
+            if number // self.processes % worker.num_workers == worker.id:
+                yield batch
+
+    def _all(self) -> Batches:
         if self.weights is None or len(self.sources) == 1:
             for name, source in self.sources.items():
                 yield from (_named(batch, name) for batch in source)
@@ -152,11 +164,16 @@ class BatchStream(TorchIterableDataset[list[Row]]):
         names = list(self.sources)
         batches = [iter(source) for source in self.sources.values()]
         for turn in evenly_spread(self.weights):
-            batch = next(batches[turn], None)
-            if batch is None:
-                # Only a worker without a shard, and that was refused before training.
-                return
-            yield _named(batch, names[turn])
+            yield _named(next(batches[turn]), names[turn])  # none of them ends
+
+
+def _all_rows(rows: Any) -> Iterator[Row]:
+    """The rows of a stream. In a worker, its own iterator would leave out other workers' shards."""
+    from datasets import IterableDataset
+
+    if not isinstance(rows, IterableDataset):
+        return iter(rows)
+    return ({name: values[0] for name, values in one.items()} for one in rows.iter(batch_size=1))
 
 
 def _named(batch: list[Row], name: str | None) -> list[Row]:
@@ -214,7 +231,7 @@ def _by_query(source: FromStream) -> Batches:
 
 def _groups(source: FromStream) -> Batches:
     """The rows of each query, which are adjacent in the stream."""
-    rows: Iterator[Row] = iter(source.rows)
+    rows = _all_rows(source.rows)
     first = next(rows, None)
     if first is None:
         return

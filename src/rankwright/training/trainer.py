@@ -2,52 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from rankwright.engine.allocator import keep_freed_memory
-from rankwright.engine.batch import PackedBatch
-from rankwright.errors import InputError, InputTypeError, TrainingError
-from rankwright.losses.base import Loss
-from rankwright.losses.segments import as_real
+from rankwright.errors import InputError, InputTypeError
 from rankwright.training.arguments import CrossEncoderTrainingArguments
 from rankwright.training.baseline import Baseline
 from rankwright.training.binding import (
     build_collator,
     build_losses,
     check_rows,
-    loss_of,
     loss_parameters,
     losses,
 )
 from rankwright.training.card import CrossEncoderModelCardCallback, describe_run
-from rankwright.training.checkpoints import (
-    discard,
-    mark_complete,
-    rotate,
-    set_aside,
-    starting_point,
-)
-from rankwright.training.chunks import score_in_parts, share_out
+from rankwright.training.checkpointing import CheckpointingTrainer
+from rankwright.training.checkpoints import starting_point
 from rankwright.training.collator import PackedInputs
-from rankwright.training.components import LossComponents, gatherer
+from rankwright.training.components import LossComponents
 from rankwright.training.data import as_datasets, named, one_of, quiet_fork
 from rankwright.training.evaluating import EvaluatingTrainer
 from rankwright.training.evaluators import as_evaluators
 from rankwright.training.guards import CollapseWatch, combiner
 from rankwright.training.leaks import LeakWatch
 from rankwright.training.loaders import check_sampling, keep_epochs, make_loader
-from rankwright.training.loss_state import LossParameters, load_losses, save_losses
+from rankwright.training.loss_state import LossParameters
 from rankwright.training.optimizer import parameter_groups
-from rankwright.training.pushing import PushingTrainer
 from rankwright.training.refused import refuse_launch
 from rankwright.training.searching import SearchingTrainer, with_adapter
 from rankwright.training.setup import (
@@ -56,12 +43,10 @@ from rankwright.training.setup import (
     own_recomputing,
     unwrapped_after,
 )
-from rankwright.training.sharding import ShardingTrainer, check_sharding
+from rankwright.training.sharding import check_sharding
+from rankwright.training.stepping import SteppingTrainer
 from rankwright.training.tracking import note_emissions
 from rankwright.training.truncation import TruncationReport
-from rankwright.training.two_passes import Part, first_pass
-from rankwright.training.weights import load_weights
-from rankwright.training.windows import Window, scaled
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -73,7 +58,9 @@ __all__ = ["CrossEncoderTrainer"]
 logger = logging.getLogger(__name__)
 
 
-class CrossEncoderTrainer(ShardingTrainer, SearchingTrainer, PushingTrainer, EvaluatingTrainer):
+class CrossEncoderTrainer(
+    SteppingTrainer, CheckpointingTrainer, SearchingTrainer, EvaluatingTrainer
+):
     """Trains a `CrossEncoder`.
 
     The collator turns rows into one packed batch (in dataloader workers, if there are any), the
@@ -163,14 +150,11 @@ class CrossEncoderTrainer(ShardingTrainer, SearchingTrainer, PushingTrainer, Eva
         self._peft_config = peft_config
         self._given = (loss, data_collator)
         self._loss_starts = {}
-        self._part: Part | None = None
-        self._window = Window({}, [])
         with_adapter(model, peft_config, args.seed)
         self._truncation = TruncationReport()
         self.baseline = Baseline(self)
         self.collapse = CollapseWatch(args.on_collapse)
         self.leaks = LeakWatch(args.on_leak)
-        self._share: float | Mapping[str, float] = 1.0
         self.loss_components = LossComponents()
         super().__init__(
             model=model,
@@ -246,160 +230,7 @@ class CrossEncoderTrainer(ShardingTrainer, SearchingTrainer, PushingTrainer, Eva
         loader = make_loader(dataset, self.args, self.data_collator, training=False)
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
 
-    def _prepare_inputs(self, inputs: PackedInputs) -> PackedInputs:
-        return inputs.to(self.args.device)
-
-    # --- one step -----------------------------------------------------------------------------
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: PackedInputs,
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """The loss of one packed batch: one forward pass, one pure function.
-
-        Returns:
-            A scalar; with ``return_outputs`` also the ``(P,)`` or ``(P, num_labels)`` scores.
-        """
-        if self._part is not None:
-            with self.accelerator.autocast():
-                return self._part.loss(model)
-        batch = PackedBatch.from_dict(inputs)
-        objective = loss_of(self.loss, inputs)
-        most = objective.mini_batch_size or batch.num_pairs
-        with self.accelerator.autocast():
-            whole = batch.num_pairs <= most
-            scores: Tensor = model(batch) if whole else score_in_parts(model, batch, most)
-        loss = self._judged(objective, scores, batch)
-        return (loss, scores) if return_outputs else loss
-
-    def _judged(self, objective: Loss, scores: Tensor, batch: PackedBatch) -> Tensor:
-        found = objective.compute(as_real(scores), batch.labels, batch.group_sizes)
-        total = self.loss_components.total(found, self._share)
-        if self.model.training:
-            self.collapse.saw_scores(objective, scores, batch.labels, batch.group_sizes, found)
-        return total
-
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """The micro-batches of the next optimiser step."""
-        samples, items = super().get_batch_samples(*args, **kwargs)
-        self._window = Window(self.loss, samples, gatherer(self.args.world_size))
-        return samples, items
-
-    def training_step(self, model: nn.Module, inputs: PackedInputs, *args: Any) -> Tensor:
-        """One forward and backward pass.
-
-        Raises:
-            TrainingError: The loss is not a finite number. The weights have not been touched.
-        """
-        self._truncation.count(inputs)
-        self.leaks.count(inputs)
-        self.loss_components.discard()
-        loss = self._training_passes(model, inputs, *args)
-        self.loss_components.close("train")
-        self.collapse.step_done()
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError(
-                f"the loss is {float(loss)} at step {self.state.global_step + 1}. Lower the "
-                "learning rate, lengthen the warm-up, or train in float32 or bf16 rather than "
-                "fp16; check that labels and teacher scores are sensible. The newest complete "
-                f"checkpoint in {self.args.output_dir} is unharmed."
-            )
-        return loss
-
-    def _training_passes(self, model: nn.Module, inputs: PackedInputs, *args: Any) -> Tensor:
-        batch = PackedBatch.from_dict(inputs)
-        most = self.args.max_tokens_per_pass or (4096 if self.args.device.type == "cpu" else 65_536)
-        objective = loss_of(self.loss, inputs)
-        parts = share_out(batch, objective, most, objective.mini_batch_size)
-        factor = self._window.factor(objective, batch)
-        total: Tensor = torch.zeros((), device=self.args.device)
-        for number, (part, share) in enumerate(parts, start=1):
-            # Several processes add up their gradients once per step, not once per part.
-            last = number == len(parts)
-            self._share = scaled(share, factor)
-            many = part.num_pairs > (objective.mini_batch_size or part.num_pairs)
-            if self.args.world_size > 1 and many:
-                total += self._two_passes(model, inputs.part(part), last, *args)
-                continue
-            with contextlib.nullcontext() if last else self._alone(model):
-                total += super().training_step(model, inputs.part(part), *args)
-        self._share = 1.0
-        return total
-
-    def _two_passes(self, model: nn.Module, inputs: PackedInputs, last: bool, *args: Any) -> Tensor:
-        """See `rankwright.training.two_passes`."""
-        model.train()
-        objective = loss_of(self.loss, inputs)
-        batch = PackedBatch.from_dict(self._prepare_inputs(inputs))
-        own = [p for p in objective.parameters() if p.requires_grad]
-        with self.accelerator.autocast():
-            loss, parts = first_pass(
-                model,
-                batch,
-                objective.mini_batch_size or batch.num_pairs,
-                (lambda scores: self._judged(objective, scores, batch), own),
-            )
-        try:
-            for self._part in parts:
-                done = last and self._part is parts[-1]
-                with contextlib.nullcontext() if done else self._alone(model):
-                    super().training_step(model, inputs.part(self._part.batch), *args)
-        finally:
-            self._part = None
-        steps: int = self.current_gradient_accumulation_steps
-        return loss / steps
-
-    def _alone(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
-        return self.accelerator.no_sync(model)  # type: ignore[no-any-return]
-
-    def _clip_grad_norm(self, model: nn.Module) -> Any:
-        norm = super()._clip_grad_norm(model)
-        self.collapse.saw_gradient(norm)
-        # With fp16 the scaler expects such gradients, skips the step and lowers its scale.
-        if self.accelerator.scaler is None and not bool(torch.isfinite(torch.as_tensor(norm))):
-            raise TrainingError(
-                f"the gradient is {float(norm)} at step {self.state.global_step + 1}, although the "
-                "loss is finite. Lower the learning rate or train in float32; the weights have "
-                "not been touched by this step."
-            )
-        return norm
-
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: PackedInputs,
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The loss of one batch without gradients; scores and labels too if asked for."""
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad():
-            loss, scores = self.compute_loss(model, inputs, return_outputs=True)
-        if not bool(torch.isfinite(loss)):
-            broken = int((~torch.isfinite(scores)).sum())
-            raise TrainingError(
-                f"the evaluation loss is {float(loss)} at step {self.state.global_step}; {broken} "
-                f"of {scores.numel()} scores are not finite numbers. "
-                + (
-                    "The weights are broken, or half precision is too narrow for them: "
-                    "lower the learning rate, or use float32 or bf16."
-                    if broken
-                    else "Check the labels of eval_dataset."
-                )
-            )
-        rows = float(inputs["row_pairs"].numel())
-        self.loss_components.close("eval", rows)
-        batch = PackedBatch.from_dict(inputs)
-        weight = loss_of(self.loss, inputs).weight_of(
-            batch.num_pairs, batch.labels, batch.group_sizes
-        )
-        self._weigh(loss.detach(), float(weight) if isinstance(weight, int | float) else rows)
-        if prediction_loss_only:
-            return loss.detach(), None, None
-        return loss.detach(), scores.detach(), inputs.get("labels")
+    # --- training ------------------------------------------------------------------------------
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The optimizer, with the rates of ``learning_rate_mapping``."""
@@ -417,8 +248,6 @@ class CrossEncoderTrainer(ShardingTrainer, SearchingTrainer, PushingTrainer, Eva
         )
         optimizer = self.optimizer = kind(groups, **options)
         return optimizer
-
-    # --- training and checkpoints -------------------------------------------------------------
 
     def train(
         self, resume_from_checkpoint: str | Path | bool | None = None, *args: Any, **kwargs: Any
@@ -451,51 +280,3 @@ class CrossEncoderTrainer(ShardingTrainer, SearchingTrainer, PushingTrainer, Eva
     def _inner_training_loop(self, batch_size: int | None = None, *args: Any, **kwargs: Any) -> Any:
         with self._recomputing(self.model):
             return super()._inner_training_loop(batch_size, *args, **kwargs)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        run_dir = Path(self._get_output_dir(trial=trial))
-        path = run_dir / f"checkpoint-{self.state.global_step}"
-        writer = self.args.should_save
-        aside = set_aside(path) if writer else None
-        self.accelerator.wait_for_everyone()
-        # transformers would remove old checkpoints before this one is complete.
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.args.save_total_limit = limit
-        self.accelerator.wait_for_everyone()
-        if writer:
-            save_losses(self.loss, path)
-            mark_complete(path, self.state.global_step)
-            if aside is not None:
-                discard(aside)
-        self._push_held()
-        if writer:
-            rotate(run_dir, limit, self.state.best_model_checkpoint)
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        if not self.args.should_save:
-            return
-        folder = Path(self.args.output_dir if output_dir is None else output_dir)
-        # A card describes a finished model; making one for every checkpoint takes longer than
-        # saving the weights.
-        is_checkpoint = folder.name.startswith("checkpoint-")
-        self.model.save_pretrained(str(folder), create_model_card=not is_checkpoint)
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Writes the model's own card; transformers' card knows nothing of rerankers."""
-        self.model.save_card(self.args.output_dir)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_weights((self.model if model is None else model).model, resume_from_checkpoint)
-        load_losses(self.loss, resume_from_checkpoint)
-
-    def _load_best_model(self) -> None:
-        logger.info(
-            "Loading the best model, %s (%s).",
-            *(self.state.best_model_checkpoint, self.state.best_metric),
-        )
-        with self.whole_weights():
-            load_weights(self.model.model, self.state.best_model_checkpoint)
-        load_losses(self.loss, self.state.best_model_checkpoint)

@@ -7,20 +7,19 @@ differently. `Loss.weight_of` says by how much, so the mean can be made exact.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rankwright.engine.batch import PackedBatch
 from rankwright.losses.base import Loss
 
-__all__ = ["Window", "scaled", "weight_of"]
+__all__ = ["Factor", "Window", "scaled"]
 
+Factor = float | Mapping[str, float]
+"""One number, or one per component for a loss that has components."""
 
-def weight_of(loss: Loss, batch: PackedBatch) -> float | None:
-    """How much a batch counts; None where the loss does not say it in one number."""
-    weight = loss.weight_of(batch.num_pairs, batch.labels, batch.group_sizes)
-    return float(weight) if isinstance(weight, int | float) else None
+_WHOLE = ""
+"""Stands for the one component of a loss without components."""
 
 
 class Window:
@@ -37,28 +36,47 @@ class Window:
         self,
         loss: Any,
         samples: Sequence[Mapping[str, Any]],
-        gather: Callable[[list[float]], list[float]] | None = None,
+        gather: Callable[[list[Any]], list[Any]] | None = None,
     ) -> None:
-        self._mean: float | None = None
+        self._means: dict[str, float] | None = None
         if isinstance(loss, Mapping):
             return
-        weights = [weight_of(loss, PackedBatch.from_dict(sample)) for sample in samples]
-        found = [math.nan if weight is None else weight for weight in weights]
+        found = [_weights(loss, PackedBatch.from_dict(sample)) for sample in samples]
         if gather is not None:
             found = gather(found)
-        if found and all(math.isfinite(weight) for weight in found):
-            self._mean = sum(found) / len(found)
+        told = [weights for weights in found if weights is not None]
+        if told and len(told) == len(found):
+            self._means = {
+                name: sum(weights[name] for weights in told) / len(told) for name in told[0]
+            }
 
-    def factor(self, loss: Loss, batch: PackedBatch) -> float:
+    def factor(self, loss: Loss, batch: PackedBatch) -> Factor:
         """What to multiply the loss of one of the micro-batches by before the mean is taken."""
-        weight = None if self._mean is None else weight_of(loss, batch)
-        if weight is None or self._mean is None:
+        weights = None if self._means is None else _weights(loss, batch)
+        if weights is None or self._means is None:
             return 1.0
-        return weight / self._mean if self._mean > 0 else 0.0
+        factors = {
+            name: weights[name] / mean if mean > 0 else 0.0 for name, mean in self._means.items()
+        }
+        return factors.get(_WHOLE, factors)
 
 
-def scaled(share: float | Mapping[str, float], factor: float) -> float | Mapping[str, float]:
-    """A share, or the shares of all components, times a factor."""
-    if isinstance(share, Mapping):
-        return {name: value * factor for name, value in share.items()}
-    return share * factor
+def _weights(loss: Loss, batch: PackedBatch) -> Mapping[str, float] | None:
+    """How much a batch counts, for each component; None where the loss does not say."""
+    found = loss.weight_of(batch.num_pairs, batch.labels, batch.group_sizes)
+    if found is None or isinstance(found, Mapping):
+        return found
+    return {_WHOLE: float(found)}
+
+
+def scaled(share: Factor, factor: Factor) -> Factor:
+    """A share, or the shares of all components, times a factor or the factor of each."""
+    if not isinstance(share, Mapping) and not isinstance(factor, Mapping):
+        return share * factor
+    names = share if isinstance(share, Mapping) else factor
+    assert isinstance(names, Mapping)
+    return {name: _of(share, name) * _of(factor, name) for name in names}
+
+
+def _of(factor: Factor, name: str) -> float:
+    return factor[name] if isinstance(factor, Mapping) else factor

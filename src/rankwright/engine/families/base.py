@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rankwright.engine.attention import segment_masks
 from rankwright.engine.batch import PackedBatch
-from rankwright.engine.layout import Layout, make_layout
+from rankwright.engine.layout import Layout, fit_for, make_layout
 from rankwright.engine.ops import WeightCache
 
 __all__ = ["PackedEncoder", "Pass"]
@@ -98,7 +98,8 @@ class PackedEncoder(ABC):
             else ``(S, hidden)`` states of all slots; and the layout, to find the way back.
         """
         device = batch.input_ids.device
-        layout = make_layout(batch.lengths.numpy(), device.type).to(device)
+        fit = fit_for(device.type, dtype)
+        layout = make_layout(batch.lengths.numpy(), fit).to(device)
         masks = {window: segment_masks(layout, window, dtype) for window in self._windows}
         run = self.prepare(Pass(layout, dtype, training, masks, self.cache, first_only))
         positions = self.positions(batch.input_ids, batch.position_ids, batch.lengths)

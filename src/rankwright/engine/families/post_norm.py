@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from rankwright.engine.attention import Heads, attend
 from rankwright.engine.dropout import dropout
 from rankwright.engine.families.base import PackedEncoder, Pass
-from rankwright.engine.ops import linear
+from rankwright.engine.ops import activated, linear
 
 __all__ = ["PostNormEncoder", "bert_like", "distilbert", "norm"]
 
@@ -109,7 +109,7 @@ class PostNormEncoder(PackedEncoder):
             hidden = hidden[run.layout.first]
         seen = dropout(linear(seen, (b.out,), run.cache), b.out_dropout, run.training)
         hidden = norm(hidden + seen, b.out_norm)
-        inner = b.activation(linear(hidden, (b.up,), run.cache))
+        inner = activated(hidden, b.up, b.activation, run.cache)
         inner = dropout(linear(inner, (b.down,), run.cache), b.down_dropout, run.training)
         return norm(hidden + inner, b.down_norm)
 

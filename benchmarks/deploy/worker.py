@@ -1,0 +1,113 @@
+"""What all workers answer to. Imports nothing that a machine for deployment would not have."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks.engine.memory import peak_mib
+
+__all__ = ["Worker", "run"]
+
+PACKAGES = (
+    "rankwright",
+    "sentence-transformers",
+    "torch",
+    "transformers",
+    "optimum-intel",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "tokenizers",
+    "numpy",
+)
+
+Pairs = list[tuple[str, str]]
+
+
+class Worker:
+    """One way of scoring. Commands are the methods called ``do_…``."""
+
+    def load(self, **options: Any) -> None:
+        """Loads the model."""
+        raise NotImplementedError
+
+    def scores(self, pairs: Pairs, batch: int | None) -> Any:
+        """Logits ``(P,)``; ``batch`` None is the default."""
+        raise NotImplementedError
+
+    def rank(self, query: str, documents: list[str], batch: int | None) -> None:
+        """Sorts documents; by default from the scores of the pairs."""
+        scores = np.asarray(self.scores([(query, text) for text in documents], batch))
+        np.argsort(-scores.reshape(len(documents)), kind="stable").tolist()
+
+    def do_load(self, **options: Any) -> dict[str, Any]:
+        """Loads, and scores one pair."""
+        self.load(**options)
+        self.scores([("how do i sort a list", "return sorted(rows, key=len)")], None)
+        return {}
+
+    def do_versions(self) -> dict[str, Any]:
+        """What is installed here."""
+        found = {}
+        for package in PACKAGES:
+            try:
+                found[package] = version(package)
+            except PackageNotFoundError:
+                continue
+        return {"versions": found}
+
+    def do_predict(
+        self, file: str, count: int | None = None, batch: int | None = None, output: str = ""
+    ) -> dict[str, Any]:
+        """Scores the first pairs of a file, and writes the scores to ``output`` if it is named."""
+        pairs = [(query, text) for query, text, *_ in _read(file)[:count]]
+        started = time.perf_counter()
+        scores = self.scores(pairs, batch)
+        seconds = time.perf_counter() - started
+        values = np.asarray(scores, dtype=np.float32).reshape(len(pairs))
+        if output:
+            np.save(output, values)
+        return {"pairs_per_second": len(pairs) / seconds}
+
+    def do_rank(self, file: str, batch: int | None = None) -> dict[str, Any]:
+        """Milliseconds per query, one after the other."""
+        latencies = []
+        for query, documents in _read(file):
+            started = time.perf_counter()
+            self.rank(query, documents, batch)
+            latencies.append(1000 * (time.perf_counter() - started))
+        return {"latencies": latencies}
+
+    def do_peak(self) -> dict[str, Any]:
+        """The most memory that this process has had."""
+        return {"mib": peak_mib()}
+
+
+def _read(file: str) -> list[Any]:
+    rows: list[Any] = json.loads(Path(file).read_text(encoding="utf-8"))
+    return rows
+
+
+def run(worker: Worker) -> None:
+    """Answers commands until stdin ends."""
+    # Libraries print too: only answers may go to the real stdout.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            found = getattr(worker, f"do_{command.pop('do')}")(**command)
+            answer = {"ok": True, **found}
+        except Exception as error:  # the driver decides what a failure means
+            traceback.print_exc()
+            answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
