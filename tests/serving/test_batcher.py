@@ -112,6 +112,26 @@ def test_a_large_request_does_not_hold_up_a_small_one(gate: Gate) -> None:
     batcher.close()
 
 
+@pytest.mark.parametrize("waited", [0.0, 30.0])
+def test_half_of_a_round_is_for_who_has_waited_long(gate: Gate, waited: float) -> None:
+    batcher = Batcher(gate, 100, 100_000)
+    first = Job(pairs([1]))
+    batcher.submit(first)
+    assert gate.entered.wait(5)
+    now = time.monotonic()
+    small = [Job(pairs(*[[2] * 10] * 5), now + 60) for _ in range(60)]
+    large = Job(pairs(*[[3] * 10] * 60), now + 60, submitted=now - waited)
+    for job in (*small, large):
+        batcher.submit(job)
+    gate.open.set()
+    assert large.done.result(10).tolist() == [30.0] * 60
+    assert all(job.done.result(10).tolist() == [20.0] * 5 for job in small)
+    batcher.close()
+    # The pairs of the first round, by whose they are: 73 of 10 tokens each fit into it.
+    ids = [int(row[0]) for batch in gate.batches[1:] for row in batch.input_ids][:73]
+    assert (ids.count(3), ids.count(2)) == ((36, 37) if waited else (0, 73))
+
+
 def test_a_full_queue_refuses_and_says_when_to_return(gate: Gate) -> None:
     batcher = Batcher(gate, 10, 20)
     batcher.submit(Job(pairs([1] * 5)))

@@ -101,7 +101,11 @@ def quantise_onnx(source: Path, target: Path, keep: frozenset[str], options: Int
         "weight_type": QuantType.QInt8,
         "nodes_to_exclude": excluded,
         "use_external_data_format": large,
-        "extra_options": {"MatMulConstBOnly": True},
+        # Types are not inferred behind operations that are ONNX Runtime's own.
+        "extra_options": {
+            "MatMulConstBOnly": True,
+            "DefaultTensorType": onnx.TensorProto.FLOAT,
+        },
     }
     with _quiet():
         if options.method == "dynamic":

@@ -22,6 +22,7 @@ from rankwright.export.golden_pairs import ChosenPairs, choose_pairs, with_refer
 from rankwright.export.judge import Judge, ModelParts, calibration_batches
 from rankwright.export.mixture import Mixture, find_mixture
 from rankwright.export.naming import export_name, model_size
+from rankwright.export.onnx_fuse import fuse_attention
 from rankwright.export.onnx_graph import save_onnx
 from rankwright.export.onnx_int8 import Int8Options, int8_units, quantise_onnx
 from rankwright.export.options import ExportOptions, ExportReport
@@ -158,6 +159,8 @@ class _Work:
         logger.info("Exporting %s to %s in %s.", self.source, entry.backend, entry.precision)
         graph = to_onnx(build_graph(model.model, with_types), with_types)
         units = int8_units(graph)
+        if entry.backend == "onnx":
+            fuse_attention(graph)
         plain = scratch / "model.onnx"
         save_onnx(graph, plain)
         del graph

@@ -3,7 +3,8 @@
 One thread runs the model. While it works, requests wait; when it is free, it takes pairs from all
 of them, oldest request first but none more than its fair share, sorts what it took by length and
 runs it in batches of at most so many tokens. So batches fill by themselves under load, a lone
-request never waits for company, and a large request cannot hold up the small ones behind it.
+request never waits for company, and a large request cannot hold up the small ones behind it. Half
+of a round is for requests that have waited long, so that the large ones are done in time as well.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ __all__ = ["Batcher", "Job", "Overloaded", "Work"]
 
 Scorer = Callable[[TokenizedPairs], NDArray[np.float32]]
 
-BATCHES_PER_ROUND = 4
+BATCHES_PER_ROUND = 8
 """Batches that are filled from the queue at a time: enough to sort, few enough that a new or
 cancelled request is noticed soon."""
 FILLED = 0.92
 """How full batches get: each ends before the pair that would not fit. A round takes so much less
 than its batches could hold; what is left over would else be a small batch of its own."""
+LONG = 0.25
+"""Part of the time until its deadline after which a request has waited long."""
 
 
 class Overloaded(Exception):
@@ -114,6 +117,10 @@ class Job:
     def untaken_tokens(self) -> int:
         """Tokens of the pairs not taken yet."""
         return int(self.pairs.lengths[self._next :].sum())
+
+    def waited_long(self, now: float) -> bool:
+        """Whether so much of its time is over that fair shares may not be enough."""
+        return now - self.submitted > LONG * (self.deadline - self.submitted)
 
     def put(self, position: int, logit: float) -> None:
         """Stores one result; the last one completes the job."""
@@ -222,24 +229,35 @@ class Batcher:
         for job in self._jobs:
             job.expire(now)
         self._jobs = deque(job for job in self._jobs if job.wanted)
-        room = int(FILLED * BATCHES_PER_ROUND * self.batch_tokens)
-        share = max(self.batch_tokens // 2, room // max(len(self._jobs), 1))
+        whole = room = int(FILLED * BATCHES_PER_ROUND * self.batch_tokens)
         taken: list[tuple[Job, int]] = []
+        late = [job for job in self._jobs if job.waited_long(now)]
+        for job in sorted(late, key=lambda job: job.submitted):
+            if room <= whole // 2:
+                break
+            room -= self._take(job, room - whole // 2, now, taken)
+        self._jobs = deque(job for job in self._jobs if not job.exhausted)
+        share = max(self.batch_tokens // 2, room // max(len(self._jobs), 1))
         # Whoever got its share and has more goes behind the others, so all of them move on.
         for _ in range(len(self._jobs)):
             if room <= 0:
                 break
             job = self._jobs.popleft()
-            if job.queued < 0:
-                job.queued = now - job.submitted
-            positions = job.take(min(share, room))
-            room -= int(job.pairs.lengths[positions].sum())
-            taken.extend((job, position) for position in positions)
+            room -= self._take(job, min(share, room), now, taken)
             if not job.exhausted:
                 self._jobs.append(job)
         self._waiting = sum(job.untaken_tokens for job in self._jobs)
         self._waiting += sum(int(job.pairs.lengths[i]) for job, i in taken)
         return taken
+
+    @staticmethod
+    def _take(job: Job, most_tokens: int, now: float, taken: list[tuple[Job, int]]) -> int:
+        """Adds the job's next pairs to a round; how many tokens they have."""
+        if job.queued < 0:
+            job.queued = now - job.submitted
+        positions = job.take(most_tokens)
+        taken.extend((job, position) for position in positions)
+        return int(job.pairs.lengths[positions].sum())
 
     def _work_off(self, taken: list[tuple[Job, int]]) -> None:
         lengths = np.array([job.pairs.lengths[i] for job, i in taken], np.int64)
