@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import time
-import traceback
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmarks.engine.memory import peak_mib
+from benchmarks.engine.worker import read_rows
 
-__all__ = ["Worker", "run"]
+__all__ = ["Worker"]
 
 PACKAGES = (
     "rankwright",
@@ -68,7 +64,7 @@ class Worker:
         self, file: str, count: int | None = None, batch: int | None = None, output: str = ""
     ) -> dict[str, Any]:
         """Scores the first pairs of a file, and writes the scores to ``output`` if it is named."""
-        pairs = [(query, text) for query, text, *_ in _read(file)[:count]]
+        pairs = [(query, text) for query, text, *_ in read_rows(file)[:count]]
         started = time.perf_counter()
         scores = self.scores(pairs, batch)
         seconds = time.perf_counter() - started
@@ -80,7 +76,7 @@ class Worker:
     def do_rank(self, file: str, batch: int | None = None) -> dict[str, Any]:
         """Milliseconds per query, one after the other."""
         latencies = []
-        for query, documents in _read(file):
+        for query, documents in read_rows(file):
             started = time.perf_counter()
             self.rank(query, documents, batch)
             latencies.append(1000 * (time.perf_counter() - started))
@@ -89,25 +85,3 @@ class Worker:
     def do_peak(self) -> dict[str, Any]:
         """The most memory that this process has had."""
         return {"mib": peak_mib()}
-
-
-def _read(file: str) -> list[Any]:
-    rows: list[Any] = json.loads(Path(file).read_text(encoding="utf-8"))
-    return rows
-
-
-def run(worker: Worker) -> None:
-    """Answers commands until stdin ends."""
-    # Libraries print too: only answers may go to the real stdout.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        command = json.loads(line)
-        try:
-            found = getattr(worker, f"do_{command.pop('do')}")(**command)
-            answer = {"ok": True, **found}
-        except Exception as error:  # the driver decides what a failure means
-            traceback.print_exc()
-            answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from benchmarks.deploy.worker import Pairs, Worker, run
+from benchmarks.deploy.worker import Pairs, Worker
+from benchmarks.engine.worker import serve
 
 
 def _identity(logits: Any) -> Any:
@@ -44,4 +45,4 @@ class OurWorker(Worker):
 
 
 if __name__ == "__main__":
-    run(OurWorker())
+    serve(OurWorker())

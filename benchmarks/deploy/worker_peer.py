@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from benchmarks.deploy.worker import Pairs, Worker, run
+from benchmarks.deploy.worker import Pairs, Worker
+from benchmarks.engine.worker import serve
 from sentence_transformers import CrossEncoder
 
 DEFAULT_BATCH = 32
@@ -48,4 +49,4 @@ class PeerWorker(Worker):
 
 
 if __name__ == "__main__":
-    run(PeerWorker())
+    serve(PeerWorker())

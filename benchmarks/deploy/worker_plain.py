@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from benchmarks.deploy.worker import Pairs, Worker, run
+from benchmarks.deploy.worker import Pairs, Worker
+from benchmarks.engine.worker import serve
 from tokenizers import Tokenizer
 
 DEFAULT_BATCH = 32
@@ -64,4 +65,4 @@ def _openvino(file: str, precision: str) -> Any:
 
 
 if __name__ == "__main__":
-    run(PlainWorker())
+    serve(PlainWorker())

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from benchmarks.engine.memory import limit_memory, peak_mib, resident_mib, restart_peak
 
-__all__ = ["Worker", "serve"]
+__all__ = ["Worker", "read_rows", "serve"]
 
 PACKAGES = (
     "rankwright",
@@ -91,7 +91,7 @@ class Worker:
         output: str | None = None,
     ) -> dict[str, Any]:
         """Scores the first ``count`` pairs of a file."""
-        pairs = [(query, document) for query, document, *_ in _read(file)[:count]]
+        pairs = [(query, document) for query, document, *_ in read_rows(file)[:count]]
         model = self.models[precision]
         started = time.perf_counter()
         scores = self.scores(model, pairs, precision, batch)
@@ -109,7 +109,7 @@ class Worker:
     def do_rank(self, file: str, count: int, precision: str) -> dict[str, Any]:
         """Seconds per query, one query after the other."""
         latencies = []
-        for query, documents in _read(file)[:count]:
+        for query, documents in read_rows(file)[:count]:
             started = time.perf_counter()
             self.rank(self.models[precision], query, documents, precision)
             latencies.append(time.perf_counter() - started)
@@ -183,7 +183,7 @@ class Worker:
         """Peak memory above the loaded model, in one listwise step, optimiser included."""
         from datasets import Dataset
 
-        lists = _read(file)[:queries]
+        lists = read_rows(file)[:queries]
         rows = Dataset.from_dict(
             {
                 "query": [query for query, _ in lists],
@@ -225,19 +225,20 @@ def _labelled(file: str, count: int) -> Any:
     """The first ``count`` pairs of a file as a data set with labels."""
     from datasets import Dataset
 
-    queries, documents, labels = zip(*_read(file)[:count], strict=True)
+    queries, documents, labels = zip(*read_rows(file)[:count], strict=True)
     return Dataset.from_dict(
         {"query": list(queries), "document": list(documents), "label": list(labels)}
     )
 
 
-def _read(file: str) -> list[Any]:
+def read_rows(file: str) -> list[Any]:
+    """What the driver wrote for both workers."""
     rows: list[Any] = json.loads(Path(file).read_text(encoding="utf-8"))
     return rows
 
 
-def serve(worker: Worker) -> None:
-    """Answers commands until stdin ends."""
+def serve(worker: Any) -> None:
+    """Answers commands, the worker's methods called ``do_…``, until stdin ends."""
     # Libraries print too: only answers may go to the real stdout.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

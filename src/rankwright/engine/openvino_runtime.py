@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwright.engine.cpu import available_cores
+from rankwright.engine.environment import variables
 from rankwright.errors import MissingDependencyError, ModelError
 
 __all__ = ["OpenVinoBackend", "openvino_module", "without_reports"]
@@ -42,17 +42,8 @@ def without_reports() -> Iterator[None]:
     makers how they are used unless somebody objects. They refrain where continuous integration
     runs, which these variables say.
     """
-    names = ("CI", "NNCF_CI")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "true"))
-    try:
+    with variables({"CI": "true", "NNCF_CI": "true"}):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 class OpenVinoBackend:

@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 
+from rankwright.engine.environment import variables
 from rankwright.errors import InputError
 from rankwright.serving.app import create_app
 from rankwright.serving.connections import PatientConnection
@@ -70,7 +71,7 @@ def run(options: ServeOptions, settings: ServerSettings) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="rankwright-metrics-") as folder:
         told = {"options": asdict(_shared(options)), "settings": settings.to_json()}
-        with _variables({VARIABLE: json.dumps(told), FOLDER_VARIABLE: folder}):
+        with variables({VARIABLE: json.dumps(told), FOLDER_VARIABLE: folder}):
             uvicorn.run(
                 "rankwright.serving.run:worker", factory=True, workers=options.workers, **common
             )
@@ -98,21 +99,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables for processes that are started meanwhile."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
