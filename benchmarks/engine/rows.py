@@ -56,15 +56,24 @@ def train_row(bench: Bench, load: str, precision: str) -> dict[str, Any]:
         "work": str(bench.work / "trainer"),
     }
 
-    def once(client: Client) -> Callable[[int], float]:
-        return lambda repeat: float(
-            client.ask("train", seed=s.seed + repeat, **plan)["pairs_per_second"]
-        )
+    products: dict[str, str] = {}
 
-    values = alternate(once(bench.ours), once(bench.peer), s.repeats)
+    def once(client: Client, side: str) -> Callable[[int], float]:
+        def measured(repeat: int) -> float:
+            answer = client.ask("train", seed=s.seed + repeat, **plan)
+            products[side] = answer["products"]
+            return float(answer["pairs_per_second"])
+
+        return measured
+
+    values = alternate(once(bench.ours, "ours"), once(bench.peer, "peer"), s.repeats)
     name = {"fp32": "float32", "bf16": "bfloat16"}[precision]
     title = f"training on {load} ({workloads.TITLES[load]}), {name}"
-    sides = [summary(f"batch {s.train_batch}", side) for side in values]
+    # Rankwright trains in float32 where the processor has no instructions for bfloat16.
+    sides = [
+        summary(f"batch {s.train_batch}, {products[side]}", rates)
+        for side, rates in zip(("ours", "peer"), values, strict=True)
+    ]
     return compared("train", title, "pairs/s", *sides, steps=plan["steps"])
 
 

@@ -136,6 +136,7 @@ class Worker:
         )
         trainer.add_callback(Clock())
         output = trainer.train()
+        products = "bfloat16" if trainer.args.bf16 else "float32"
         del trainer
         gc.collect()
         if len(ends) != steps:
@@ -145,6 +146,7 @@ class Worker:
             "pairs_per_second": float((steps - 1) * batch / took.sum()),
             "step_seconds": took.tolist(),
             "loss": float(output.training_loss),
+            "products": products,
         }
 
     def do_curve(

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class OurWorker(Worker):
     def __init__(self) -> None:
         super().__init__()
         self._switch = contextlib.ExitStack()
+        self._bf16_anywhere = False
 
     def open(self, precision: str, max_length: int | None = None) -> Any:
         """See `Worker`."""
@@ -68,7 +69,7 @@ class OurWorker(Worker):
         options = {name: value for name, value in loss.items() if name != "name"}
         return CrossEncoderTrainer(
             model=model,
-            args=CrossEncoderTrainingArguments(**arguments),
+            args=CrossEncoderTrainingArguments(**arguments, emulate_bf16=self._bf16_anywhere),
             train_dataset=rows,
             loss=getattr(losses, loss["name"])(model, **options),
         )
@@ -131,13 +132,23 @@ class OurWorker(Worker):
         """See `benchmarks.engine.quality`."""
         from benchmarks.engine.quality import measure
 
-        with bfloat16_products():
+        with self._emulated():
             return measure(self, **plan)
 
     def do_curve(self, **plan: Any) -> dict[str, Any]:
         """See `Worker`."""
-        with bfloat16_products():
+        with self._emulated():
             return super().do_curve(**plan)
+
+    @contextlib.contextmanager
+    def _emulated(self) -> Iterator[None]:
+        """Training in bfloat16 means that here, on any processor."""
+        self._bf16_anywhere = True
+        try:
+            with bfloat16_products():
+                yield
+        finally:
+            self._bf16_anywhere = False
 
 
 def _name(shape: tuple[int, int, int]) -> str:

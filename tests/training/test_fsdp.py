@@ -57,7 +57,7 @@ KINDS: dict[str, dict[str, Any]] = {
     # A loss that needs all scores, and learns too; only two pairs are in memory at a time.
     "whole": {"whole": True, "gradient_checkpointing": True, "gradient_accumulation_steps": 2},
     "adapter": {"adapter": True, "learning_rate_mapping": {"classifier": 3e-3}},
-    "bf16": {"bf16": True, "max_grad_norm": 0.0, "optim": "sgd"},
+    "bf16": {"bf16": True, "emulate_bf16": True, "max_grad_norm": 0.0, "optim": "sgd"},
 }
 
 

@@ -76,7 +76,7 @@ SETUPS = {
     "accumulation": {"gradient_accumulation_steps": 2, "save_steps": 3},
     "no duplicates": {"batch_sampler": "no_duplicates"},
     "by length": {"train_sampling_strategy": "group_by_length"},
-    "bf16": {"bf16": True},
+    "bf16": {"bf16": True, "emulate_bf16": True},
 }
 
 

@@ -138,7 +138,7 @@ def test_bf16_autocast_wraps_the_forward_pass_and_is_undone(tmp_path: Path) -> N
     kind = type("Watching", (StubEncoder,), {"forward": forward})
     model = kind()
     CrossEncoderTrainer(
-        model=model, args=arguments(tmp_path, bf16=True), train_dataset=rows(8)
+        model=model, args=arguments(tmp_path, bf16=True, emulate_bf16=True), train_dataset=rows(8)
     ).train()
     assert seen == [True, True]
     assert not {"forward", "_original_forward"} & set(vars(model))

@@ -77,7 +77,9 @@ def test_predict_after_bf16_training_is_in_float32_again(
     tmp_path: Path, model: CrossEncoder
 ) -> None:
     CrossEncoderTrainer(
-        model=model, args=arguments(tmp_path / "run", bf16=True), train_dataset=rows(8)
+        model=model,
+        args=arguments(tmp_path / "run", bf16=True, emulate_bf16=True),
+        train_dataset=rows(8),
     ).train()
     pairs = [("sort files", "sort a list"), ("open", "close the table")]
     model.eval()
@@ -163,8 +165,9 @@ def test_other_losses_train_through_the_whole_way(tmp_path: Path, name: str) -> 
     if name != "MultipleNegativesRankingLoss":
         data = [row | {"labels": [2.0, 0.0]} for row in data]
     args = arguments(
-        tmp_path / "run", num_train_epochs=12, learning_rate=3e-3, logging_steps=1, bf16=True
-    )
+        tmp_path / "run", num_train_epochs=12, learning_rate=3e-3, logging_steps=1, bf16=True,
+        emulate_bf16=True,
+    )  # fmt: skip
     trainer = CrossEncoderTrainer(
         model=model, args=args, train_dataset=data, loss=getattr(losses, name)
     )

@@ -196,8 +196,10 @@ def open_model(choice: ModelChoice) -> ServedModel:
         except (ModelNotFoundError, MissingDependencyError):
             if choice.backend != "auto":
                 raise
+    from rankwright.engine.allocator import keep_freed_memory
     from rankwright.model import CrossEncoder
 
+    keep_freed_memory()
     if choice.threads is not None:
         import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from rankwright.engine.precision import resolve_precision
 from rankwright.errors import InputError
 from rankwright.training.prompts import check_prompts
 from rankwright.training.refused import refuse_settings
@@ -18,6 +20,8 @@ from rankwright.training.samplers import BatchSamplers, MultiDatasetBatchSampler
 from rankwright.training.sharding import take_fsdp
 
 __all__ = ["CrossEncoderTrainingArguments"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -27,7 +31,8 @@ class CrossEncoderTrainingArguments(TrainingArguments):
     Some of transformers' settings are fixed: ``prediction_loss_only`` is True (evaluators bring
     the metrics), ``remove_unused_columns`` False (columns are texts, not model inputs),
     and ``logging_nan_inf_filter`` False (a loss that is not a number stops training instead of
-    being hidden). Several processes drop incomplete batches.
+    being hidden). Several processes drop incomplete batches. ``bf16=True`` becomes False, with a
+    warning, on a CPU that cannot multiply bfloat16; see ``emulate_bf16``.
 
     Raises:
         InputError: Contradictory or unavailable settings.
@@ -83,6 +88,11 @@ class CrossEncoderTrainingArguments(TrainingArguments):
     state between steps. transformers' ``fsdp="full_shard"`` or ``fsdp=True`` sets it, and is None
     itself from then on. See `rankwright.training.sharding`."""
 
+    emulate_bf16: bool = False
+    """Whether ``bf16=True`` holds on a CPU without instructions for it as well. There it takes many
+    times as long as float32, and float32 is more exact, so that is what such a CPU is given
+    otherwise."""
+
     def __post_init__(self) -> None:
         self._take_warmup_ratio()
         self._check_sampling()
@@ -114,9 +124,8 @@ class CrossEncoderTrainingArguments(TrainingArguments):
         refuse_settings(self)
         take_fsdp(self)
         self.direction_given = self.greater_is_better is not None
-        if self.bf16 and not torch.accelerator.is_available():
-            # transformers asks for this although there is nothing else to train on.
-            self.use_cpu = True
+        if self.bf16:
+            self._choose_for_cpu()
         super().__post_init__()
         self.prediction_loss_only = True
         self.remove_unused_columns = False
@@ -125,6 +134,19 @@ class CrossEncoderTrainingArguments(TrainingArguments):
         self.accelerator_config.dispatch_batches = False
         if self.world_size > 1:
             self.dataloader_drop_last = True
+
+    def _choose_for_cpu(self) -> None:
+        if not torch.accelerator.is_available():
+            # transformers asks for this although there is nothing else to train on.
+            self.use_cpu = True
+        native = resolve_precision("auto", "cpu") == torch.bfloat16
+        if self.use_cpu and not native and not self.emulate_bf16:
+            logger.warning(
+                "bf16=True: this processor has no instructions for bfloat16 (AVX512-BF16 or AMX) "
+                "and would take many times as long. Training in float32, which is more exact; "
+                "emulate_bf16=True insists on bfloat16."
+            )
+            self.bf16 = False
 
     def _check_sampling(self) -> None:
         check_prompts(self.prompts)

@@ -95,7 +95,10 @@ def check_options(args: Any, model: Any, held_out: Any, *, has_evaluator: bool) 
             "Leave it out."
         )
     if args.fp16 and args.device.type == "cpu":
-        logger.warning("fp16=True has no effect on a CPU; training in float32. bf16=True works.")
+        logger.warning(
+            "fp16=True has no effect on a CPU; training in float32. bf16=True works where "
+            "the processor has instructions for it."
+        )
     if args.n_gpu > 1:
         logger.warning("Training on the first of %d GPUs; torchrun uses all.", args.n_gpu)
         args._n_gpu = 1
