@@ -1,4 +1,8 @@
-"""Memory over many minutes of everything that clients do."""
+"""Memory over many minutes of everything that clients do.
+
+The server keeps freed memory for its next passes and gives it back twice a minute, so what it
+holds goes up and down. A leak is what it cannot give back: the least of every minute must not grow.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,12 @@ from benchmarks.serving.clients import answer, crowd, http, is_right
 from benchmarks.serving.servers import Server, resident_mib, serving
 from benchmarks.serving.work import Asked, Served
 
-__all__ = ["leaks", "slope"]
+__all__ = ["leaks", "least", "slope"]
 
 CLIENTS = 4
-EVERY = 3.0
+EVERY = 0.25
+WINDOW = 60.0
+"""Seconds of which the least counts: the server gives back what is free within them."""
 LIMIT = 1.0
 """MiB per minute that memory may seem to grow: it moves by more from one sample to the next."""
 FILL_TEXTS, FILL_WORDS, FILL_REQUESTS = 1000, 400, 50
@@ -28,6 +34,20 @@ FILL_TEXTS, FILL_WORDS, FILL_REQUESTS = 1000, 400, 50
 def slope(samples: Sequence[tuple[float, float]]) -> float:
     """MiB per minute, by least squares, of (seconds, MiB)."""
     return 60 * float(linear_regression(*zip(*samples, strict=True)).slope)
+
+
+def least(samples: Sequence[tuple[float, float]], window: float) -> list[tuple[float, float]]:
+    """Of each whole window of seconds, its middle and the least MiB of (seconds, MiB) in it.
+
+    The last window may be a few samples short.
+    """
+    count = max(1, round(samples[-1][0] / window))
+    found = []
+    for number in range(count):
+        inside = [mib for at, mib in samples if window * number <= at < window * (number + 1)]
+        if inside:
+            found.append(((number + 0.5) * window, min(inside)))
+    return found
 
 
 async def _fill(port: int, requests: int) -> None:
@@ -113,7 +133,7 @@ async def _watched(
     async def watch() -> None:
         while True:
             now = time.monotonic() - began
-            samples.append((round(now, 1), round(resident_mib(server.process.pid), 2)))
+            samples.append((round(now, 2), round(resident_mib(server.process.pid), 2)))
             await asyncio.sleep(min(EVERY, seconds / 8))
 
     watching = asyncio.ensure_future(watch())
@@ -133,15 +153,17 @@ def leaks(served: Served, asked: Sequence[Asked], seconds: float) -> dict[str, A
         asyncio.run(_watched(server, mixed, seconds, samples))
         released = server.quiet()
         faults = server.faults()
-    third = max(1, len(samples) // 3)
-    grows = slope(samples)
+    lows = least(samples, min(WINDOW, seconds / 4))
+    third = max(1, len(lows) // 3)
+    grows = slope(lows)
     return {
         "seconds": seconds,
-        "samples": samples,
+        "least_mib": lows,
+        "most_mib": max(mib for _, mib in samples),
         "mib_per_minute": round(grows, 3),
         "limit_mib_per_minute": LIMIT,
-        "first_third_mib": round(mean(mib for _, mib in samples[:third]), 1),
-        "last_third_mib": round(mean(mib for _, mib in samples[-third:]), 1),
+        "first_third_mib": round(mean(mib for _, mib in lows[:third]), 1),
+        "last_third_mib": round(mean(mib for _, mib in lows[-third:]), 1),
         "statuses": dict(mixed.statuses),
         "wrong": mixed.wrong,
         "released": released,

@@ -75,9 +75,10 @@ def _fuzz(row: Row) -> tuple[str, str]:
 def _leak(row: Row) -> tuple[str, str]:
     return (
         f"memory over {row['seconds'] / 60:.0f} minutes of mixed requests",
-        f"{row['first_third_mib']:.0f} MiB in the first third, {row['last_third_mib']:.0f} in the "
-        f"last; {row['mib_per_minute']:+.2f} MiB a minute (limit "
-        f"{row['limit_mib_per_minute']:g}); {_statuses(row['statuses'])}",
+        f"at least {row['first_third_mib']:.0f} MiB per minute in the first third, "
+        f"{row['last_third_mib']:.0f} in the last; {row['mib_per_minute']:+.2f} MiB a minute "
+        f"(limit {row['limit_mib_per_minute']:g}); never more than {row['most_mib']:.0f} MiB; "
+        f"{_statuses(row['statuses'])}",
     )
 
 

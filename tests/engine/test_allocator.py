@@ -47,3 +47,31 @@ def _faults(how: str) -> tuple[int, int]:
     )
     first, later = map(int, run.stdout.split())
     return first, later
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tells by /proc")
+def test_kept_memory_can_be_given_back() -> None:
+    program = """
+from pathlib import Path
+from rankwright.engine.allocator import give_back_freed_memory, keep_freed_memory
+import torch
+
+keep_freed_memory()
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+before = resident()
+held = [torch.ones(2**20) for _ in range(50)]
+fence = torch.ones(8)
+del held
+kept = resident() - before
+give_back_freed_memory()
+print(kept, resident() - before)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    kept, left = map(int, run.stdout.split())
+    assert kept > 150 * 2**20
+    assert left < 20 * 2**20

@@ -74,6 +74,14 @@ def test_slope_of_memory() -> None:
     assert leak.slope([(t, 400.0) for t in range(0, 600, 3)]) == 0
 
 
+def test_only_the_least_of_every_minute_counts() -> None:
+    # What is given back twice a minute is no leak, however much there is of it.
+    kept = [(t, 400.0 + 10 * (t % 30) + t) for t in range(600)]
+    assert leak.least(kept, 60) == [(60 * n + 30, 400.0 + 60 * n) for n in range(10)]
+    assert leak.slope(leak.least([(t, 400 + t % 30) for t in range(600)], 60)) == 0
+    assert leak.slope(leak.least([(t, 400 + t % 30 + t / 30) for t in range(600)], 60)) > 1.9
+
+
 def rows() -> dict[str, Any]:
     common = {"wrong": 0, "passed": True, "date": "2026-01-02", "statuses": {"200": 2500}}
     load = {

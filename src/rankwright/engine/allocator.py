@@ -12,8 +12,9 @@ import ctypes
 import functools
 import logging
 import sys
+from collections.abc import Callable
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["give_back_freed_memory", "keep_freed_memory"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +34,31 @@ def keep_freed_memory() -> bool:
     (there, blocks below 64 MiB). Only glibc on Linux knows these settings; elsewhere nothing
     happens.
     """
-    if not sys.platform.startswith("linux"):
+    mallopt = _glibc("mallopt")
+    if mallopt is None:
         return False
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False  # another C library, such as musl
     wanted = ((_MMAP_THRESHOLD, _BLOCK), (_TRIM_THRESHOLD, _KEPT), (_TOP_PAD, _PIECE))
     done = all(mallopt(name, value) for name, value in wanted)
     logger.debug("Freed memory is kept: %s", done)
     return done
+
+
+def give_back_freed_memory() -> bool:
+    """Hands all free pages back to the system now; True if there were any.
+
+    For processes that live long: blocks of ever new sizes leave gaps between them, and kept gaps
+    add up. Takes milliseconds, and the next batch maps its pages again. Only with glibc on Linux.
+    """
+    trim = _glibc("malloc_trim")
+    return trim is not None and bool(trim(0))
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None with another C library."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL("libc.so.6"), name)
+    except (OSError, AttributeError):
+        return None  # such as musl
+    return found
