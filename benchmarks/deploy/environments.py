@@ -53,6 +53,9 @@ def _openvino(folder: Path) -> Path:
         return python
     print(f"Installing optimum-intel into {folder.name} (some minutes)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *OPENVINO], check=True)
+    pip = [python, "-m", "pip"]
+    subprocess.run([*pip, "install", "--quiet", *OPENVINO], check=True)
+    # It comes along unasked, built for GPUs; beside torch for CPUs, importing it fails.
+    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "torchvision"], check=True)
     stamp.write_text(wanted, encoding="utf-8")
     return python
