@@ -53,22 +53,26 @@ class Bench:
 
     def prepare(self) -> None:
         """Trains and exports, unless that was done with the same settings before."""
+        s = self.settings
         said = {
             "work": str(self.work),
             "data": None if self.data is None else str(self.data),
-            "settings": asdict(self.settings),
+            "settings": asdict(s),
             "quick": self.quick,
         }
         stamp = self.work / "prepared.json"
         text = json.dumps(said, sort_keys=True)
-        if stamp.is_file() and stamp.read_text(encoding="utf-8") == text:
+        # How often and how much is measured afterwards makes no difference to the models.
+        decides = [s.train_steps, s.tuning_pairs, s.seed]
+        made = json.dumps({**said, "settings": decides}, sort_keys=True)
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == made:
             return
         print("Training one model and exporting it (some minutes)", flush=True)
         self.work.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "benchmarks.deploy.prepare", text]
         with (self.work / "prepare.log").open("w", encoding="utf-8") as log:
             subprocess.run(command, cwd=ROOT, env=environment(), stdout=log, stderr=log, check=True)
-        stamp.write_text(text, encoding="utf-8")
+        stamp.write_text(made, encoding="utf-8")
 
     @cached_property
     def code(self) -> RankingData:

@@ -136,8 +136,10 @@ def _circumstances(results: dict[str, Any]) -> str:
     ]
     if kept:
         parts.append(f"Left in float32 by the gate: {'; '.join(kept)}.")
-    if results["skipped"]:
-        parts.append(f"Not measured: {', '.join(sorted(results['skipped']))}.")
+    absent = [c for c in CANDIDATES if c.name not in results["rows"]]
+    if absent:
+        names = (f"{SIDES[c.side]}: {c.title}" for c in absent)
+        parts.append(f"Not measured: {'; '.join(names)}.")
     parts.append(
         "All figures: [benchmarks/results/deploy.json](../benchmarks/results/deploy.json)."
     )
