@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,16 +21,23 @@ def processor(monkeypatch: pytest.MonkeyPatch, *, bf16: bool) -> None:
     monkeypatch.setattr(arguments, "resolve_precision", lambda precision, device: best)
 
 
+def made(folder: Path, caplog: pytest.LogCaptureFixture, **options: bool) -> tuple[Any, str]:
+    """The arguments with bf16=True, and what was said when they were made."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "rankwright"):
+        args = CrossEncoderTrainingArguments(str(folder), bf16=True, **options)
+    return args, caplog.text
+
+
 def test_bf16_needs_no_use_cpu_where_there_is_only_a_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     processor(monkeypatch, bf16=True)
-    with caplog.at_level(logging.WARNING, "rankwright"):
-        args = CrossEncoderTrainingArguments(str(tmp_path), bf16=True)
+    args, said = made(tmp_path, caplog)
     assert args.use_cpu
     assert args.bf16
     assert args.device.type == "cpu"
-    assert not caplog.records
+    assert not said
     assert not CrossEncoderTrainingArguments(str(tmp_path)).use_cpu
 
 
@@ -37,14 +45,11 @@ def test_a_cpu_without_bfloat16_trains_in_float32_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     processor(monkeypatch, bf16=False)
-    with caplog.at_level(logging.WARNING, "rankwright"):
-        args = CrossEncoderTrainingArguments(str(tmp_path), bf16=True)
+    args, said = made(tmp_path, caplog)
     assert args.use_cpu
     assert not args.bf16
-    assert "float32" in caplog.text
-    assert "emulate_bf16=True" in caplog.text
-    caplog.clear()
-    with caplog.at_level(logging.WARNING, "rankwright"):
-        args = CrossEncoderTrainingArguments(str(tmp_path), bf16=True, emulate_bf16=True)
+    assert "float32" in said
+    assert "emulate_bf16=True" in said
+    args, said = made(tmp_path, caplog, emulate_bf16=True)
     assert args.bf16
-    assert not caplog.records
+    assert not said
