@@ -82,7 +82,8 @@ def test_saved_reloaded_and_merged(tmp_path: Path, family: str) -> None:
     np.testing.assert_array_equal(again.predict(PAIRS), expected)
 
     again.merge_and_unload()
-    np.testing.assert_allclose(again.predict(PAIRS), expected, atol=2e-4)
+    # Random weights are sharp: rounding now and then grows to 5e-4, a merge gone wrong to 0.05.
+    np.testing.assert_allclose(again.predict(PAIRS), expected, atol=2e-3)
     assert all(parameter.requires_grad for parameter in again.parameters())
     again.save_pretrained(tmp_path / "adapter")  # over the adapter: nothing of it may stay
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
@@ -125,7 +126,7 @@ def test_peft_reads_what_is_written_and_its_folders_are_read(tmp_path: Path, bas
     theirs = CrossEncoder.from_transformers(
         peft.PeftModel.from_pretrained(plain, tmp_path / "adapter"), model.tokenizer
     )
-    np.testing.assert_allclose(theirs.predict(PAIRS), model.predict(PAIRS), atol=1e-6)
+    np.testing.assert_allclose(theirs.predict(PAIRS), model.predict(PAIRS), atol=1e-4)
 
     wrapped = CrossEncoder(base)
     wrapped.model = peft.get_peft_model(wrapped.model, lora(task_type="SEQ_CLS"))
@@ -139,7 +140,7 @@ def test_peft_reads_what_is_written_and_its_folders_are_read(tmp_path: Path, bas
     np.testing.assert_array_equal(found.predict(PAIRS), wrapped.predict(PAIRS))
     wrapped.merge_and_unload()
     assert type(wrapped.model).__name__ == "BertForSequenceClassification"
-    np.testing.assert_allclose(wrapped.predict(PAIRS), found.predict(PAIRS), atol=2e-6)
+    np.testing.assert_allclose(wrapped.predict(PAIRS), found.predict(PAIRS), atol=1e-3)
 
 
 def test_the_base_can_be_named_anew(tmp_path: Path, base: Path) -> None:
