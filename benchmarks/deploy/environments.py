@@ -7,12 +7,11 @@ transformers than its PyTorch backend is measured with, hence the second environ
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.engine.client import ROOT, WorkerError, peer_python
+from benchmarks.engine.client import ROOT, WorkerError, installed, peer_python
 
 __all__ = ["ONNX_NOTE", "python_of"]
 
@@ -40,22 +39,10 @@ def python_of(name: str) -> Path:
     if name == "ours":
         return Path(sys.executable)
     try:
-        return peer_python() if name == "peer" else _openvino(ROOT / ".venv-peer-openvino")
+        if name == "peer":
+            return peer_python()
+        folder = ROOT / ".venv-peer-openvino"
+        # torchvision comes along unasked, built for GPUs, and fails beside torch for CPUs.
+        return installed(folder, "optimum-intel", OPENVINO, unwanted=("torchvision",))
     except subprocess.CalledProcessError as error:
         raise WorkerError(f"the environment {name} could not be installed: {error}") from error
-
-
-def _openvino(folder: Path) -> Path:
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    stamp = folder / ".ready"
-    wanted = "\n".join(OPENVINO)
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-        return python
-    print(f"Installing optimum-intel into {folder.name} (some minutes)", flush=True)
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [python, "-m", "pip"]
-    subprocess.run([*pip, "install", "--quiet", *OPENVINO], check=True)
-    # It comes along unasked, built for GPUs; beside torch for CPUs, importing it fails.
-    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "torchvision"], check=True)
-    stamp.write_text(wanted, encoding="utf-8")
-    return python

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ from benchmarks.deploy.bench import Bench
 from benchmarks.deploy.candidates import CANDIDATES, Candidate
 from benchmarks.deploy.environments import ONNX_NOTE, python_of
 from benchmarks.deploy.settings import QUICK, Settings
-from benchmarks.engine.client import WorkerError
-from benchmarks.engine.results import Results
+from benchmarks.engine.results import Results, measure_rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUTPUT = ROOT / "benchmarks" / "results" / "deploy.json"
@@ -89,26 +87,20 @@ def header(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def measure(bench: Bench, results: Results, rows: list[Candidate], resume: bool) -> None:
-    """All rows, one after the other."""
-    for row in rows:
-        if resume and row.name in results.rows:
-            print(f"{row.name}: measured before", flush=True)
-            continue
-        print(f"{row.name}: ", end="", flush=True)
-        started = time.perf_counter()
-        try:
-            found = bench.measure(row)
-        except WorkerError as error:
-            results.skipped[row.name] = str(error)
-            results.write()
-            print(f"failed: {error}", flush=True)
-            bench.close()  # later rows get a new reference
-            continue
-        found["seconds"] = round(time.perf_counter() - started, 1)
-        results.put(row.name, found)
-        rate = found["pairs_per_second"]["median"]
-        print(f"{rate:.1f} pairs/s, {found['seconds']:.0f} s", flush=True)
+class Work:
+    """The rows of this benchmark, for `measure_rows`."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.measure = bench.measure
+        self.close = bench.close
+
+    def needs(self, row: Candidate) -> str | None:
+        """Nothing: without data, rankings of code search are judged."""
+        return None
+
+    def told(self, found: dict[str, Any]) -> str:
+        """The speed."""
+        return f"{found['pairs_per_second']['median']:.1f} pairs/s, "
 
 
 def main() -> None:
@@ -134,20 +126,7 @@ def main() -> None:
     if given.prepare:
         return
     results = Results(given.output, header(bench, given))
-    if results.dropped and given.resume:
-        raise SystemExit(
-            f"{given.output} is of another machine, version or setting, so it cannot be gone on "
-            "with. Name another file with --output, or leave out --resume to replace it."
-        )
-    try:
-        measure(bench, results, rows, given.resume)
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was measured is kept; go on with --resume.")
-        raise SystemExit(130) from None
-    finally:
-        bench.close()
-    results.write()
-    print(f"Wrote {given.output}.")
+    measure_rows(results, rows, Work(bench), given.resume)
 
 
 if __name__ == "__main__":

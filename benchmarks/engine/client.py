@@ -6,11 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ROOT", "Client", "WorkerError", "alternate", "environment", "peer_python"]
+__all__ = ["ROOT", "Client", "WorkerError", "alternate", "environment", "installed", "peer_python"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PEER = ROOT / ".venv-peer"
@@ -122,14 +122,39 @@ def peer_python(folder: Path = PEER) -> Path:
     Raises:
         subprocess.CalledProcessError: The installation failed.
     """
+    pinned = ("-c", str(ROOT / "constraints.txt"))
+    return installed(folder, "Sentence Transformers", REQUIREMENTS, pinned)
+
+
+def installed(
+    folder: Path,
+    title: str,
+    requirements: Sequence[str],
+    options: Sequence[str] = (),
+    unwanted: Sequence[str] = (),
+) -> Path:
+    """The Python of a virtual environment, which is made on first use.
+
+    Args:
+        folder: Where it is.
+        title: What is installed, for people.
+        requirements: What to install.
+        options: More arguments of ``pip install``.
+        unwanted: Packages to remove again that come along.
+
+    Raises:
+        subprocess.CalledProcessError: The installation failed.
+    """
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = folder / ".ready"
-    wanted = "\n".join(REQUIREMENTS)
+    wanted = "\n".join(requirements)
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return python
-    print(f"Installing Sentence Transformers into {folder.name} (some minutes)", flush=True)
+    print(f"Installing {title} into {folder.name} (some minutes)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    install = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
-    subprocess.run([*install, *REQUIREMENTS], check=True)
+    pip = [python, "-m", "pip"]
+    subprocess.run([*pip, "install", "--quiet", *options, *requirements], check=True)
+    if unwanted:
+        subprocess.run([*pip, "uninstall", "--quiet", "--yes", *unwanted], check=True)
     stamp.write_text(wanted, encoding="utf-8")
     return python

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Results", "commit", "compared", "summary"]
+from benchmarks.engine.client import WorkerError
+
+__all__ = ["Results", "Rows", "commit", "compared", "measure_rows", "summary"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -52,6 +55,86 @@ class Results:
         temporary = self.path.with_name(f".{self.path.name}.new")
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, self.path)
+
+
+class Named(Protocol):
+    """A row that can be measured."""
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+
+
+class Rows(Protocol):
+    """What `measure_rows` asks of a benchmark."""
+
+    def needs(self, row: Any) -> str | None:
+        """What is missing to measure a row; None if nothing is."""
+
+    def measure(self, row: Any) -> dict[str, Any]:
+        """A row's figures."""
+
+    def told(self, found: dict[str, Any]) -> str:
+        """The most important of them, for the screen."""
+
+    def close(self) -> None:
+        """Ends all workers; later rows get new ones."""
+
+
+def measure_rows(results: Results, rows: Iterable[Named], work: Rows, resume: bool) -> None:
+    """Measures rows one after the other and writes each as soon as it is there.
+
+    Args:
+        results: Where figures go.
+        rows: What is wanted.
+        work: Measures them.
+        resume: Whether rows that are there are left as they are.
+
+    Raises:
+        SystemExit: Rows of another machine cannot be gone on with, or somebody interrupted.
+    """
+    if results.dropped and resume:
+        raise SystemExit(
+            f"{results.path} is of another machine, version or setting, so it cannot be gone on "
+            "with. Name another file with --output, or leave out --resume to replace it."
+        )
+    if results.dropped:
+        print(f"{results.path.name} is of another machine, version or setting; starting afresh.")
+    try:
+        for row in rows:
+            if resume and row.name in results.rows:
+                print(f"{row.name}: measured before", flush=True)
+            else:
+                _measure(results, row, work)
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was measured is kept; go on with --resume.")
+        raise SystemExit(130) from None
+    finally:
+        work.close()
+    results.write()
+    print(f"Wrote {results.path}.")
+
+
+def _measure(results: Results, row: Named, work: Rows) -> None:
+    missing = work.needs(row)
+    if missing is not None:
+        if row.name not in results.rows:
+            results.skipped[row.name] = f"needs {missing}"
+        print(f"{row.name}: skipped, it needs {missing}", flush=True)
+        return
+    print(f"{row.name}: ", end="", flush=True)
+    started = time.perf_counter()
+    try:
+        found = work.measure(row)
+    except (WorkerError, FileNotFoundError) as error:
+        results.skipped[row.name] = str(error)
+        results.write()
+        print(f"failed: {error}", flush=True)
+        work.close()
+        return
+    found["seconds"] = round(time.perf_counter() - started, 1)
+    results.put(row.name, found)
+    print(f"{work.told(found)}{found['seconds']:.0f} s", flush=True)
 
 
 def summary(what: str, values: Sequence[float], **more: Any) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from benchmarks.demo import machine
 from benchmarks.engine import workloads
 from benchmarks.engine.bench import Bench
-from benchmarks.engine.client import Client, WorkerError, peer_python
-from benchmarks.engine.results import Results
+from benchmarks.engine.client import Client, peer_python
+from benchmarks.engine.results import Results, measure_rows
 from benchmarks.engine.rows import GROUPS, ROWS, Row
 from benchmarks.engine.settings import QUICK, Settings
 
@@ -90,32 +89,25 @@ def header(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def measure(bench: Bench, results: Results, rows: list[Row], resume: bool) -> None:
-    """All rows, one after the other."""
-    for row in rows:
-        if resume and row.name in results.rows:
-            print(f"{row.name}: measured before", flush=True)
-            continue
-        if row.needs_data and bench.data is None:
-            if row.name not in results.rows:
-                results.skipped[row.name] = "needs --data"
-            print(f"{row.name}: skipped, it needs --data", flush=True)
-            continue
-        print(f"{row.name}: ", end="", flush=True)
-        started = time.perf_counter()
-        try:
-            found = row.measure(bench)
-        except (WorkerError, FileNotFoundError) as error:
-            results.skipped[row.name] = str(error)
-            results.write()
-            print(f"failed: {error}", flush=True)
-            bench.close()  # later rows get new workers
-            continue
-        found["seconds"] = round(time.perf_counter() - started, 1)
-        results.put(row.name, found)
+class Work:
+    """The rows of this benchmark, for `measure_rows`."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.close = bench.close
+
+    def needs(self, row: Row) -> str | None:
+        """What is missing to measure a row."""
+        return "--data" if row.needs_data and self.bench.data is None else None
+
+    def measure(self, row: Row) -> dict[str, Any]:
+        """A row's figures."""
+        return row.measure(self.bench)
+
+    def told(self, found: dict[str, Any]) -> str:
+        """The ratio."""
         ratio = found.get("ratio")
-        told = "" if ratio is None else f"{ratio:.2f} times as good, "
-        print(f"{told}{found['seconds']:.0f} s", flush=True)
+        return "" if ratio is None else f"{ratio:.2f} times as good, "
 
 
 def main() -> None:
@@ -137,22 +129,7 @@ def main() -> None:
 
     bench = Bench(settings, work, given.data and given.data.absolute(), fresh)
     results = Results(given.output, header(bench, given))
-    if results.dropped and given.resume:
-        raise SystemExit(
-            f"{given.output} is of another machine, version or setting, so it cannot be gone on "
-            "with. Name another file with --output, or leave out --resume to replace it."
-        )
-    if results.dropped:
-        print(f"{given.output.name} is of another machine, version or setting; starting afresh.")
-    try:
-        measure(bench, results, rows, given.resume)
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was measured is kept; go on with --resume.")
-        raise SystemExit(130) from None
-    finally:
-        bench.close()
-    results.write()
-    print(f"Wrote {given.output}.")
+    measure_rows(results, rows, Work(bench), given.resume)
 
 
 if __name__ == "__main__":

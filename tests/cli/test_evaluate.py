@@ -115,3 +115,34 @@ def test_mistakes(model: Path, beir: Path, tmp_path: Path) -> None:
     assert_refused(run(*ask, "--save-run", foreign), "exists already")
     several = save_tiny(tmp_path / "several", "bert", num_labels=3)
     assert_refused(run("evaluate", "--model", several, "--data", beir), "3 scores per pair")
+
+
+def test_an_export_is_judged_beside_its_own_weights(beir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from rankwright import Reranker
+    from tests.exported import LIMITS, export, tiny_folder
+
+    folder = tiny_folder(tmp_path / "m")
+    export(folder)
+    export(folder, precision="int8", **LIMITS)
+    ask = ("evaluate", "--model", folder, "--data", beir, "--depth", 7, "--max-length", 20)
+    report = run(*ask, "--backend", "onnx:int8", "--base", folder, "--json").json
+    assert report["backend"] == "onnx int8"
+    data = load_data(beir, LoadOptions())
+    queries = {q: data.queries[q] for q in data.qrels["test"]}
+    first = retrieve(BM25("auto"), data.corpus, queries, 7)
+    rows = {row["system"]: row["nDCG@10"] for row in report["rows"]}
+    for name, model in {
+        "model": Reranker(folder, precision="int8", max_length=20),
+        "base": CrossEncoder(str(folder), max_length=20),
+    }.items():
+        again = rerank_run(model, first, queries, data.corpus, depth=7).run
+        wanted = evaluate_run(data.qrels["test"], again, ["nDCG@10"]).mean["nDCG@10"]
+        assert rows[name] == pytest.approx(wanted), name
+    assert rows["model"] != rows["base"]
+    assert ("model", "base") in {(c["system"], c["against"]) for c in report["comparisons"]}
+    told = run(*ask, "--backend", "onnx")
+    assert "the model runs on onnx" in " ".join(told.out.split())
+    assert_refused(run(*ask, "--backend", "torch:int8"), "--precision")
+    assert_refused(run(*ask, "--backend", "tensorrt"), "tensorrt")
+    assert_refused(run(*ask, "--backend", "openvino"), "rankwright export")

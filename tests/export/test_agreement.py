@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, sem
 from sklearn.metrics import ndcg_score
 
 from rankwright.errors import InputError
-from rankwright.export.agreement import LIMITS, Limits, compare, kendall_tau, limits_for
+from rankwright.export.agreement import (
+    CHANCE,
+    LIMITS,
+    Limits,
+    compare,
+    kendall_tau,
+    limits_for,
+)
 from rankwright.model.golden import Golden, GoldenQuery
 
 NUMBERS = st.lists(st.integers(-4, 4), min_size=2, max_size=12)
@@ -48,6 +57,7 @@ def test_measures_by_hand_and_by_sklearn() -> None:
     ]
     assert found.kendall_tau == pytest.approx(np.mean(taus))
     assert found.ndcg_drop == pytest.approx(np.mean(drops))
+    assert found.ndcg_error == pytest.approx(sem(drops))
     assert found.max_score_difference == pytest.approx(0.7, abs=1e-6)
     assert found.difference == pytest.approx(0.7 / 0.8, abs=1e-6)
     apart = other - np.concatenate(reference)
@@ -90,11 +100,31 @@ def test_limits() -> None:
     for word in ("Kendall tau is 0.3333", "nDCG@10 drops", "60.00%"):
         assert word in limits.complaint(far)
     assert limits_for("int8", ndcg_drop=0.5, kendall_tau=None).ndcg_drop == 0.5
-    assert limits_for("int8", ndcg_drop=None) == LIMITS["int8"]
+    assert limits_for("int8", ndcg_drop=0.5).chance == 0.0
+    assert limits_for("int8", ndcg_drop=None) == replace(LIMITS["int8"], chance=CHANCE)
     # a limit of 0 allows equality and nothing else
     strict = Limits(1.0, 0.0, 0.0)
     assert strict.accept(compare(reference, reference.scores))
     assert strict.violation(near) == np.inf
+
+
+def test_what_few_queries_cannot_tell_is_put_down_to_chance() -> None:
+    generator = np.random.default_rng(3)
+    rows = [list(generator.permutation(6).astype(float)) for _ in range(30)]
+    reference = golden(rows, [tuple(int(x == max(row)) for x in row) for row in rows])
+    # One query of thirty loses its best document.
+    other = np.concatenate(rows)
+    other[:6] *= -1
+    found = compare(reference, other)
+    assert found.queries == 30
+    assert 0.01 < found.ndcg_drop < 2 * found.ndcg_error
+    strict = Limits(kendall_tau=-1.0, ndcg_drop=0.003, difference=10.0)
+    assert not strict.accept(found)
+    assert replace(strict, chance=2.0).accept(found)
+    # All of them do: that is not chance.
+    worse = compare(reference, -np.concatenate(rows))
+    assert not replace(strict, chance=2.0).accept(worse)
+    assert "on 30 queries (standard error" in strict.complaint(worse)
 
 
 def test_mistakes() -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+from scipy.stats import sem
+from sklearn.metrics import ndcg_score
 
-from rankwright import CrossEncoder
+from rankwright import CrossEncoder, Reranker
+from rankwright.data import RankingData
 from rankwright.errors import ExportError
 from rankwright.export import PairOptions, pipeline
+from rankwright.export.golden_pairs import choose_pairs
+from rankwright.model.folder import ModelFolder
+from rankwright.model.golden import read_golden
 from tests.exported import LIMITS, export
 
 KINDS = [
@@ -92,3 +99,44 @@ def test_calibration_is_made_of_the_users_pairs(
         }
         assert seen == wanted
     assert given
+
+
+def test_ndcg_is_proven_on_more_queries_than_are_saved(plain: Path, tmp_path: Path) -> None:
+    words = "sort the list read a file close word table user row open how".split()
+    generator = np.random.default_rng(5)
+    corpus = {f"d{i}": " ".join(generator.choice(words, 6)) for i in range(60)}
+    names = [f"q{i}" for i in range(30)]
+    data = RankingData(
+        {q: corpus[f"d{q[1:]}"].rpartition(" ")[0] for q in names},
+        corpus,
+        {"test": {q: {f"d{q[1:]}": 1, f"d{int(q[1:]) + 30}": 2} for q in names}},
+    )
+    pairs = PairOptions(data=data, queries=4, documents=5, proof=20)
+    options = {"precision": "int8", "pairs": pairs}
+    found = export(plain, output=tmp_path / "out", **options, **LIMITS)
+    assert found.agreement.queries == 24
+    saved = read_golden(ModelFolder(tmp_path / "out"))
+    assert len(saved.queries) == 4
+    chosen = choose_pairs(ModelFolder(plain), pairs)
+    every = (*chosen.queries, *chosen.proof)
+    texts = [(q.query, d) for q in every for d in q.documents]
+    drops = []
+    scores = [m.predict(texts) for m in (CrossEncoder(plain), Reranker(tmp_path / "out"))]
+    for i, query in enumerate(every):
+        where = slice(5 * i, 5 * i + 5)
+        exact, other = (ndcg_score([query.labels], [s[where]], k=10) for s in scores)
+        drops.append(exact - other)
+    assert found.agreement.ndcg_drop == pytest.approx(np.mean(drops), abs=1e-6)
+    assert found.agreement.ndcg_error == pytest.approx(sem(drops), abs=1e-6)
+    # where golden pairs alone break a limit, nothing more is scored
+    scored = []
+    real = Reranker.score
+
+    def counted(self: Reranker, inputs: Any, **more: Any) -> Any:
+        scored.append(len(inputs))
+        return real(self, inputs, **more)
+
+    strict = LIMITS | {"min_kendall_tau": 1.0}
+    with mock.patch.object(Reranker, "score", counted), pytest.raises(ExportError, match="tau"):
+        export(plain, output=tmp_path / "no", max_tries=1, **options, **strict)
+    assert set(scored) == {20}

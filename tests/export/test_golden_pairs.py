@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,12 @@ def test_from_data(tmp_path: Path) -> None:
     golden = {query.query for query in chosen.queries}
     assert len(chosen.calibration) == 30
     assert not golden & {query for query, _ in chosen.calibration}  # other queries
+    # nDCG is proven on the other test queries, and ranges are not calibrated on those
+    proof = {query.query for query in chosen.proof}
+    assert proof == set(test_texts) - golden
+    assert not proof & {query for query, _ in chosen.calibration}
+    few = choose_pairs(ModelFolder(tmp_path), replace(options, proof=5)).proof
+    assert len(few) == 5
     again = choose_pairs(ModelFolder(tmp_path), options)
     assert again == chosen
     other = choose_pairs(ModelFolder(tmp_path), PairOptions(data=given, queries=8, seed=1))
@@ -105,6 +112,8 @@ def test_mistakes(tmp_path: Path) -> None:
         PairOptions(data="a", file="b")
     with pytest.raises(InputError, match="documents=1"):
         PairOptions(documents=1)
+    with pytest.raises(InputError, match="proof=-1"):
+        PairOptions(proof=-1)
     with pytest.raises(DataNotFoundError, match="is not there"):
         choose_pairs(folder, PairOptions(file=tmp_path / "no.jsonl"))
     (tmp_path / "x.json").write_text("{}")

@@ -22,7 +22,7 @@ class World:
     def __call__(self, kept: frozenset[str]) -> Agreement:
         self.calls.append(kept)
         harm = sum(value for unit, value in self.harms.items() if unit not in kept)
-        return Agreement(1.0, 0.0, harm, harm, harm)
+        return Agreement(1.0, 0.0, 0.0, 1, harm, harm, harm)
 
     def fewest(self) -> int | None:
         for count in range(len(self.harms)):

@@ -67,6 +67,14 @@ def evaluate(
         str | None,
         typer.Option("--save-run", metavar="FILE", help="Write the model's rankings as TREC run."),
     ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend",
+            help="What runs --model: torch, or for an export onnx, openvino or auto, perhaps with "
+            "its precision, as in onnx:int8. --base is run by torch.",
+        ),
+    ] = "torch",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run file if it exists.")
     ] = False,
@@ -95,6 +103,9 @@ def evaluate(
 
       rankwright evaluate --model my-reranker --data beir-folder \\
           --first-stage bm25.run --save-run my-reranker.run
+
+      rankwright evaluate --model my-reranker --backend onnx:int8 \\
+          --base my-reranker --data beir-folder
     """
     with open_screen(json_output, quiet, debug) as screen:
         if measures:
@@ -125,6 +136,7 @@ def evaluate(
                 max_queries=recipe.evaluation.max_test_queries,
                 max_length=recipe.model.max_length,
                 precision=recipe.model.precision,
+                backend=backend,
             ),
         )
         if save_run is not None:
@@ -134,7 +146,8 @@ def evaluate(
             systems_table(
                 found.rows,
                 f"{found.queries} of {found.all_queries} queries (split {found.split}); top "
-                f"{found.depth} of {found.first_stage}",
+                f"{found.depth} of {found.first_stage}"
+                + ("" if found.backend == "torch" else f"; the model runs on {found.backend}"),
             ),
             comparison_lines(found.comparisons),
             f"{found.first_stage} found {found.recall:.1%} of the relevant documents; no reranker "

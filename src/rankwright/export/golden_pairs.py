@@ -36,6 +36,7 @@ class PairOptions:
             ``{"query", "document", "label"}``, or another model's ``golden.json``.
         queries: Most queries.
         documents: Most documents of each.
+        proof: Most further judged queries that nDCG@10 is measured on, of data only.
         calibration: Most further pairs to calibrate 8-bit ranges on.
         seed: Decides which.
     """
@@ -44,13 +45,15 @@ class PairOptions:
     file: str | Path | None = None
     queries: int = 48
     documents: int = 12
+    proof: int = 300
     calibration: int = 256
     seed: int = 12
 
     def __post_init__(self) -> None:
         if self.data is not None and self.file is not None:
             raise InputError("Golden pairs come from data or from a file; give one of them.")
-        for name, least in (("queries", 1), ("documents", 2), ("calibration", 1)):
+        least_of = {"queries": 1, "documents": 2, "proof": 0, "calibration": 1}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise InputError(
                     f"{name}={getattr(self, name)!r} golden pairs; expected at least {least}."
@@ -66,12 +69,14 @@ class ChosenPairs:
         calibration: Pairs to calibrate on; of other queries wherever there are enough.
         source: Where they come from, for people.
         sample: Whether they are the sample pairs, for want of better ones.
+        proof: More judged queries, to measure nDCG@10 on; they are not saved with the model.
     """
 
     queries: tuple[GoldenQuery, ...]
     calibration: tuple[Pair, ...]
     source: str
     sample: bool = False
+    proof: tuple[GoldenQuery, ...] = ()
 
 
 def choose_pairs(folder: ModelFolder, options: PairOptions) -> ChosenPairs:
@@ -188,13 +193,22 @@ def _from_data(options: PairOptions) -> ChosenPairs:
     chooser = random.Random(options.seed)
     judged = sorted(data.qrels[name])
     chosen = chooser.sample(judged, min(len(judged), options.queries))
-    spare = sorted({q for split in data.qrels.values() for q in split} - set(chosen))
+    left = sorted(set(judged) - set(chosen))
+    proof = chooser.sample(left, min(len(left), options.proof))
+    every = {q for split in data.qrels.values() for q in split} - set(chosen)
+    spare = sorted(every - set(proof)) or sorted(every)
     others = chooser.sample(spare, min(len(spare), -(-options.calibration // options.documents)))
-    found = _candidates(data, [*chosen, *others], options.documents)
+    asked = list(dict.fromkeys([*chosen, *others, *proof]))
+    found = _candidates(data, asked, options.documents)
     queries = tuple(found[q] for q in chosen)
     rest = tuple(found[q] for q in others)
     source = f"{len(queries)} {name} queries of {Path(data.source).name or 'the data'}"
-    return ChosenPairs(queries, _all_pairs(rest or queries, options), source)
+    return ChosenPairs(
+        queries,
+        _all_pairs(rest or queries, options),
+        source,
+        proof=tuple(found[q] for q in proof),
+    )
 
 
 def _candidates(data: RankingData, queries: list[str], count: int) -> dict[str, GoldenQuery]:
@@ -223,15 +237,18 @@ def _candidates(data: RankingData, queries: list[str], count: int) -> dict[str, 
 # --- the reference ----------------------------------------------------------------------------
 
 
-def with_reference(chosen: ChosenPairs, model: Any, weights: str | None) -> Golden:
-    """Golden pairs with the scores of a `rankwright.CrossEncoder` in float32.
+def with_reference(
+    queries: tuple[GoldenQuery, ...], source: str, model: Any, weights: str | None
+) -> Golden:
+    """Pairs with the scores of a `rankwright.CrossEncoder` in float32.
 
     Args:
-        chosen: The texts.
+        queries: The texts, at least one query.
+        source: Where they come from.
         model: The model.
         weights: Fingerprint of its weights.
     """
-    pairs = [(q.query, document) for q in chosen.queries for document in q.documents]
+    pairs = [(q.query, document) for q in queries for document in q.documents]
     found = model.score(pairs, precision="float32", show_progress_bar=False)
     scores = np.asarray(found.scores, np.float32).reshape(len(pairs), -1)
-    return Golden(chosen.queries, chosen.source, weights, found.logits, scores)
+    return Golden(queries, source, weights, found.logits, scores)

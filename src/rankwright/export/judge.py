@@ -6,14 +6,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rankwright.engine.exported import Features, padded_features
 from rankwright.engine.schedule import token_batches
 from rankwright.engine.tokenize import PairTokenizer
-from rankwright.export.agreement import Agreement, compare
+from rankwright.export.agreement import Agreement, Limits, compare
 from rankwright.model.exports import ExportEntry
 from rankwright.model.golden import Golden
 from rankwright.model.limits import position_limit
@@ -62,6 +62,7 @@ class Judge:
         path: The candidate's file.
         entry: Its backend and precision.
         golden: The pairs.
+        proof: Golden pairs and more, for nDCG@10; None where there are no more.
         parts: Tokenizer and contract.
         threads: How many batches run at once; None for all cores.
     """
@@ -69,14 +70,31 @@ class Judge:
     path: Path
     entry: ExportEntry
     golden: Golden
+    proof: Golden | None
     parts: ModelParts
     threads: int | None
 
-    def agreement(self) -> Agreement:
-        """With the reference, of the file as it is now."""
+    def agreement(self, limits: Limits) -> Agreement:
+        """With the reference, of the file as it is now.
+
+        Golden pairs tell all but nDCG@10. If they keep their limits, the proof tells that; if not,
+        it would be work for nothing.
+        """
+        model = self._load()
+        found = self._compared(model, self.golden)
+        if self.proof is None or not limits.accept(replace(found, ndcg_drop=0.0)):
+            return found
+        proven = self._compared(model, self.proof)
+        return replace(
+            found,
+            ndcg_drop=proven.ndcg_drop,
+            ndcg_error=proven.ndcg_error,
+            queries=proven.queries,
+        )
+
+    def _compared(self, model: Reranker, golden: Golden) -> Agreement:
         with quiet_truncation():
-            scores = self._load().score(self.golden.pairs, show_progress_bar=False).scores
-        return compare(self.golden, scores)
+            return compare(golden, model.score(golden.pairs, show_progress_bar=False).scores)
 
     def measure(self) -> tuple[str, float]:
         """In which number format this machine computes it, and pairs per second once warm."""

@@ -12,17 +12,19 @@ Integer-Arithmetic-Only Inference", arXiv 1712.05877.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankwright.engine.cpu import exact_int8
 from rankwright.engine.exported import Features
 from rankwright.errors import InputError, MissingDependencyError
 from rankwright.export.onnx_graph import EMBEDDINGS, HEAD, onnx_package, save_onnx, unit_of
+from rankwright.export.onnx_smooth import smooth_graph
 
 __all__ = ["Int8Options", "int8_units", "quantise_embeddings", "quantise_onnx"]
 
@@ -37,11 +39,14 @@ class Int8Options:
         method: ``"dynamic"`` or ``"static"``.
         full_range: Whether weights use all 8 bits; None decides by this processor.
         calibration: Batches for ``"static"``; at least one.
+        factors: What inputs of products are evened out by; from
+            `rankwright.export.onnx_smooth.smoothing_factors`.
     """
 
     method: str = "dynamic"
     full_range: bool | None = None
     calibration: Sequence[Features] = ()
+    factors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -85,6 +90,10 @@ def quantise_onnx(source: Path, target: Path, keep: frozenset[str], options: Int
         raise MissingDependencyError.for_package(
             "onnxruntime", "onnx", "Quantising a model"
         ) from error
+    even = source.with_name("even.onnx")
+    if options.factors:
+        smooth_graph(source, even, options.factors, keep)
+        source = even
     model = onnx.load_model(str(source))
     names = [
         node.name
@@ -115,6 +124,8 @@ def quantise_onnx(source: Path, target: Path, keep: frozenset[str], options: Int
                 source, target, _reader(options.calibration), activation_type=QuantType.QUInt8,
                 **shared,
             )  # fmt: skip
+    for file in (even, even.with_name(f"{even.name}_data")):
+        file.unlink(missing_ok=True)
     if EMBEDDINGS not in keep:
         quantised = onnx.load_model(str(target))
         quantise_embeddings(quantised)

@@ -25,6 +25,7 @@ from rankwright.export.naming import export_name, model_size
 from rankwright.export.onnx_fuse import fuse_attention
 from rankwright.export.onnx_graph import save_onnx
 from rankwright.export.onnx_int8 import Int8Options, int8_units, quantise_onnx
+from rankwright.export.onnx_smooth import smoothing_factors
 from rankwright.export.options import ExportOptions, ExportReport
 from rankwright.model.exports import (
     ExportEntry,
@@ -151,7 +152,7 @@ class _Work:
                 "that read plain pairs can be exported."
             )
         weights = weights_fingerprint(self.layout.weights)
-        golden = with_reference(self.chosen, model, weights)
+        golden = with_reference(self.chosen.queries, self.chosen.source, model, weights)
         tokenizer = self._tokenizer(model)
         with_types = "token_type_ids" in tokenizer.model_input_names
         parts = ModelParts(model, PairTokenizer(tokenizer))
@@ -166,7 +167,7 @@ class _Work:
         del graph
         with atomic_folder(self.output) as staged:
             target = staged / entry.file
-            judge = Judge(target, entry, golden, parts, options.threads)
+            judge = Judge(target, entry, golden, self._proof(model), parts, options.threads)
             found = self._best(units, self._writer(plain, target, entry, parts), judge)
             if found.kept is None:
                 raise ExportError(_refusal(options, found, self.chosen))
@@ -213,26 +214,37 @@ class _Work:
         return FileTokenizer(copy, with_types)
 
     def _best(self, units: Sequence[str], write: _Write, judge: Judge) -> Mixture:
+        limits = self.options.limits
+        if judge.proof is not None:  # on so many queries a drop is what it is
+            limits = replace(limits, chance=0.0)
+
         def attempt(kept: frozenset[str]) -> Agreement:
             write(kept)
-            return judge.agreement()
+            return judge.agreement(limits)
 
-        limits = self.options.limits
         if self.options.precision == "int8":
             return find_mixture(units, attempt, limits, self.options.max_tries)
         found = attempt(frozenset())
         return Mixture(() if limits.accept(found) else None, found, 1)
 
+    def _proof(self, model: Any) -> Golden | None:
+        """Golden and further queries; None where float32 makes them needless or there are none."""
+        if self.options.precision == "fp32" or not self.chosen.proof:
+            return None
+        queries = (*self.chosen.queries, *self.chosen.proof)
+        logger.info("Scoring %d queries in float32, for nDCG@10.", len(queries))
+        return with_reference(queries, self.chosen.source, model, None)
+
     def _writer(self, plain: Path, target: Path, entry: ExportEntry, parts: ModelParts) -> _Write:
         """What writes a candidate to ``target`` with some parts left in float32."""
         target.parent.mkdir(parents=True, exist_ok=True)
         int8 = entry.precision == "int8"
-        static = int8 and (entry.backend == "openvino" or self.options.quantisation == "static")
-        batches = calibration_batches(parts, self.chosen.calibration) if static else []
+        batches = calibration_batches(parts, self.chosen.calibration) if int8 else []
         if entry.backend == "onnx":
             if not int8:
                 return lambda kept: _copy(plain, target)
-            options = Int8Options(self.options.quantisation, entry.full_range, batches)
+            factors = smoothing_factors(plain, batches, entry.full_range)
+            options = Int8Options(self.options.quantisation, entry.full_range, batches, factors)
             return lambda kept: quantise_onnx(plain, target, kept, options)
         from rankwright.export import to_openvino
 

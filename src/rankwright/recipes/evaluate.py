@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rankwright.data.types import Qrels, RankingData, Run
 from rankwright.errors import InputError
@@ -16,10 +16,13 @@ from rankwright.recipes.searching import Search, judged_queries, search
 
 if TYPE_CHECKING:
     from rankwright.model import CrossEncoder
+    from rankwright.model.reranker import Reranker
 
 __all__ = ["EvaluateOptions", "EvaluationReport", "evaluate_model"]
 
 logger = logging.getLogger(__name__)
+
+M = TypeVar("M", "CrossEncoder", "Reranker")
 
 BASE, MODEL, FUSED = "base", "model", "model + first stage"
 
@@ -36,7 +39,10 @@ class EvaluateOptions:
         measures: Names as in ir-measures.
         max_queries: At most this many queries, the first ones.
         max_length: Most tokens per pair; None takes each model's own limit.
-        precision: Number format of the arithmetic.
+        precision: Number format of PyTorch's arithmetic.
+        backend: What runs ``model``: ``"torch"``, or for an export ``"onnx"``, ``"openvino"`` or
+            ``"auto"``, perhaps with its precision, as in ``"onnx:int8"``. ``base`` is run by
+            PyTorch, so the same folder as ``base`` shows what an export costs.
     """
 
     model: str
@@ -47,6 +53,7 @@ class EvaluateOptions:
     max_queries: int | None = None
     max_length: int | None = None
     precision: Precision = "auto"
+    backend: str = "torch"
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class EvaluationReport:
         split: The split that was judged.
         queries: How many queries count.
         all_queries: How many the data has in all splits.
+        backend: What ran the model: ``"torch"``, or an export as in ``"onnx int8"``.
         warnings: What the user should know.
         run: The model's ranked lists.
     """
@@ -75,6 +83,7 @@ class EvaluationReport:
     split: str
     queries: int
     all_queries: int
+    backend: str = "torch"
     warnings: list[str] = field(default_factory=list)
     run: Run = field(default_factory=dict, repr=False)
 
@@ -96,7 +105,7 @@ def evaluate_model(data: RankingData, options: EvaluateOptions) -> EvaluationRep
     qrels = judged_queries(data, options.split)
     qrels = dict(islice(qrels.items(), options.max_queries))
     queries = {query: data.queries[query] for query in qrels}
-    models = {MODEL: _load(options.model, options)}
+    models: dict[str, CrossEncoder | Reranker] = {MODEL: _judged(options)}
     if options.base is not None:
         models = {BASE: _load(options.base, options), **models}
     first = search(options.search, data.corpus, queries)
@@ -112,7 +121,8 @@ def evaluate_model(data: RankingData, options: EvaluateOptions) -> EvaluationRep
         )
         runs[name], speeds[name] = reranked.run, reranked.pairs_per_second
     warnings = _warnings(qrels)
-    fusion = models[MODEL].fusion
+    model = models[MODEL]
+    fusion = model.fusion
     if fusion is not None:
         tuned_for = str(fusion.get("first_stage"))
         if tuned_for.lower() == first.name.lower():
@@ -136,6 +146,7 @@ def evaluate_model(data: RankingData, options: EvaluateOptions) -> EvaluationRep
         split=options.split,
         queries=len(qrels),
         all_queries=len({query for judged in data.qrels.values() for query in judged}),
+        backend=_backend(model),
         warnings=warnings,
         run=runs[MODEL],
     )
@@ -146,10 +157,44 @@ def _check_measures(measures: Sequence[str]) -> None:
     evaluate_run({"q": {"d": 1}}, {"q": {"d": 1.0}}, list(measures))
 
 
+def _judged(options: EvaluateOptions) -> CrossEncoder | Reranker:
+    """The model, by the backend that was asked for."""
+    backend, _, precision = options.backend.partition(":")
+    if backend != "torch":
+        from rankwright.model.reranker import Reranker
+
+        return _ranking(
+            options.model,
+            Reranker(
+                options.model,
+                backend=backend,
+                precision=precision or None,
+                max_length=options.max_length,
+            ),
+        )
+    if precision:
+        raise InputError(
+            f"backend={options.backend!r}: PyTorch's number format is chosen by precision, such as "
+            "--precision float32; only exports are named like onnx:int8."
+        )
+    return _load(options.model, options)
+
+
 def _load(name: str, options: EvaluateOptions) -> CrossEncoder:
     from rankwright.model import CrossEncoder
 
-    model = CrossEncoder(name, max_length=options.max_length, precision=options.precision)
+    return _ranking(
+        name, CrossEncoder(name, max_length=options.max_length, precision=options.precision)
+    )
+
+
+def _backend(model: CrossEncoder | Reranker) -> str:
+    from rankwright.model.reranker import Reranker
+
+    return f"{model.backend} {model.precision}" if isinstance(model, Reranker) else "torch"
+
+
+def _ranking(name: str, model: M) -> M:
     if model.num_labels != 1:
         raise InputError(
             f"{name} gives {model.num_labels} scores per pair; a reranker gives one. Use a model "

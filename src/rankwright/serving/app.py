@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from rankwright import __version__
+from rankwright.engine.allocator import give_back_freed_memory
 from rankwright.serving.connections import PATIENCE
 from rankwright.serving.dialects import problem_response, validation_problem
 from rankwright.serving.guard import Guard
@@ -31,6 +32,8 @@ KINDS = {401: "unauthorized", 404: "not_found", 405: "validation", 429: "overloa
 
 REFRESH_SECONDS = 1.0
 """How old a worker's gauges may be when another worker tells of them."""
+GIVE_BACK_SECONDS = 30.0
+"""Freed memory is kept for the next pass; so often what has gathered is given back."""
 
 
 def create_app(
@@ -49,13 +52,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        refreshing = asyncio.create_task(_refresh(metrics))
+        tasks = [asyncio.create_task(each) for each in (_refresh(metrics), _give_back())]
         app.state.ready = True
         yield {PATIENCE: settings.body_seconds}
         app.state.ready = False
-        refreshing.cancel()
-        with suppress(asyncio.CancelledError):
-            await refreshing
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
         service.close()
 
     app = FastAPI(
@@ -80,6 +85,13 @@ async def _refresh(metrics: Metrics) -> None:
     while True:
         metrics.refresh()
         await asyncio.sleep(REFRESH_SECONDS)
+
+
+async def _give_back() -> None:
+    while True:
+        await asyncio.sleep(GIVE_BACK_SECONDS)
+        # Takes milliseconds, in which requests would wait.
+        await asyncio.to_thread(give_back_freed_memory)
 
 
 def _add_information(app: FastAPI, service: RerankService) -> None:

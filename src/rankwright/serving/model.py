@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,8 +27,6 @@ __all__ = [
 Floats = NDArray[np.float32]
 AnyTokenizer = PairTokenizer | TemplateTokenizer
 """Both encode pairs, and count and place the tokens of single texts."""
-TRIM_SECONDS = 30.0
-"""Freed memory is kept for the next pass; so often what has gathered is given back."""
 BACKENDS = ("auto", "torch", "onnx", "openvino")
 
 
@@ -77,7 +74,6 @@ class TorchModel:
         self.batch_tokens = default_token_budget(model.device)
         self.bounded = type(model.activation_fn).__name__ == "Sigmoid"
         self._options = ScoreOptions(precision=model.precision, device=model.device)
-        self._trimmed = time.monotonic()
 
     def prompt(self) -> str:
         """What is put before every query."""
@@ -91,12 +87,8 @@ class TorchModel:
 
     def logits(self, pairs: TokenizedPairs) -> Floats:
         """``(P,)`` raw scores."""
-        from rankwright.engine.allocator import give_back_freed_memory
         from rankwright.engine.scoring import score
 
-        if time.monotonic() - self._trimmed > TRIM_SECONDS:
-            give_back_freed_memory()
-            self._trimmed = time.monotonic()
         if self._model.scorer.packed:
             return score(self._model.scorer, pairs, self._options).reshape(-1)
         with self._model._evaluation_mode(self._model):

@@ -142,9 +142,10 @@ class CrossEncoderTrainingArguments(TrainingArguments):
         native = resolve_precision("auto", "cpu") == torch.bfloat16
         if self.use_cpu and not native and not self.emulate_bf16:
             logger.warning(
-                "bf16=True: this processor has no instructions for bfloat16 (AVX512-BF16 or AMX) "
-                "and would take many times as long. Training in float32, which is more exact; "
-                "emulate_bf16=True insists on bfloat16."
+                "bfloat16 was asked for (bf16=True, or use_amp=True of fit), but this processor "
+                "has no instructions for it (AVX512-BF16 or AMX) and would take many times as "
+                "long. Training in float32, which is more exact; emulate_bf16=True of the "
+                "training arguments insists on bfloat16."
             )
             self.bf16 = False
 

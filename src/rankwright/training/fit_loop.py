@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rankwright.engine.precision import resolve_precision
 from rankwright.errors import TrainingError
 from rankwright.training.fitting import (
     FitOptions,
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from rankwright.model import CrossEncoder
 
 __all__ = ["old_fit"]
+
+logger = logging.getLogger(__name__)
 
 
 def old_fit(model: CrossEncoder, data: Any, evaluator: Any = None, **options: Any) -> None:
@@ -61,7 +65,13 @@ class _Step:
                 nn.BCEWithLogitsLoss() if model.num_labels == 1 else nn.CrossEntropyLoss()
             )
         on_gpu = model.device.type == "cuda"
-        self.kind = torch.float16 if on_gpu else torch.bfloat16
+        self.kind = torch.float16 if on_gpu else resolve_precision("auto", model.device)
+        self.mixed = options.use_amp and self.kind != torch.float32
+        if options.use_amp and not self.mixed:
+            logger.warning(
+                "use_amp=True: %s has no instructions for bfloat16, so training is in float32.",
+                "this processor" if model.device.type == "cpu" else model.device,
+            )
         # Only float16 needs its gradients scaled.
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=options.use_amp and on_gpu)
 
@@ -69,7 +79,7 @@ class _Step:
         device = self.model.device
         inputs = {name: value.to(device) for name, value in features.items()}
         self.optimizer.zero_grad()
-        with torch.autocast(device.type, dtype=self.kind, enabled=self.options.use_amp):
+        with torch.autocast(device.type, dtype=self.kind, enabled=self.mixed):
             logits = self.model.model(**inputs, return_dict=True).logits
             if self.options.activation_fct is not None:
                 logits = self.options.activation_fct(logits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rankwright.errors import (
     ColumnError,
     InputError,
 )
+from rankwright.training import arguments, fit_loop
 from tests.tiny import save_tiny
 from tests.training.fit.fits import FITS, QUIET, SGD, STILL, assert_same, examples, moved, state
 
@@ -147,6 +149,32 @@ def test_a_loss_of_ours_and_mixed_precision(make: Callable[..., CrossEncoder]) -
         model = make()
         getattr(model, method)(examples(8), use_amp=True, **{**QUIET, **SGD})
         assert 1e-4 < moved(before, model) < 1
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_mixed_precision_only_where_the_processor_has_it(
+    make: Callable[..., CrossEncoder],
+    native: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    best = torch.bfloat16 if native else torch.float32
+    for module in (arguments, fit_loop):
+        monkeypatch.setattr(module, "resolve_precision", lambda precision, device: best)
+    for method in FITS:
+        model = make()
+        seen = set()
+
+        def loss(logits: torch.Tensor, labels: torch.Tensor, seen: set[torch.dtype] = seen) -> Any:
+            seen.add(logits.dtype)
+            return (logits.float() - labels).square().mean()
+
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "rankwright"):
+            getattr(model, method)(examples(8), loss_fct=loss, use_amp=True, **QUIET)
+        # The trainer hands losses float32, whatever it computes in.
+        assert seen == {best if method == "old_fit" else torch.float32}
+        assert ("use_amp=True" in caplog.text) is not native
 
 
 def test_nothing_is_left_behind(
