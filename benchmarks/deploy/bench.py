@@ -63,7 +63,7 @@ class Bench:
         stamp = self.work / "prepared.json"
         text = json.dumps(said, sort_keys=True)
         # How often and how much is measured afterwards makes no difference to the models.
-        decides = [s.train_steps, s.tuning_pairs, s.seed]
+        decides = [s.train_queries, s.train_steps, s.tuning_pairs, s.seed]
         made = json.dumps({**said, "settings": decides}, sort_keys=True)
         if stamp.is_file() and stamp.read_text(encoding="utf-8") == made:
             return

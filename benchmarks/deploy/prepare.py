@@ -43,7 +43,10 @@ def prepare(work: Path, data: Path | None, settings: Settings, quick: bool) -> N
         quick: Keep exports whatever they score.
     """
     source = workloads.read("A" if data is None else "B", data)
-    _train(work, source, settings)
+    if data is None:
+        _train(work, source, settings)
+    else:
+        _tune(work, data / workloads.FOLDERS["B"], settings)
     _plain(work, settings)
     _ours(work, source, quick)
 
@@ -81,6 +84,36 @@ def _train(work: Path, source: RankingData, settings: Settings) -> None:
     CrossEncoderTrainer(
         model=model, args=arguments, train_dataset=rows, loss=BinaryCrossEntropyLoss(model)
     ).train()
+    model.save_pretrained(work / "model")
+
+
+def _tune(work: Path, source: Path, settings: Settings) -> None:
+    from rankwright import CrossEncoder
+    from rankwright.recipes.demo import minilm_folder
+    from rankwright.recipes.pipeline import PipelineOptions, run_pipeline
+    from rankwright.recipes.recipe import (
+        DataRecipe,
+        EvaluationRecipe,
+        FirstStageRecipe,
+        ModelRecipe,
+        Recipe,
+        TrainingRecipe,
+    )
+
+    recipe = Recipe(
+        data=DataRecipe(source=str(source), max_queries=settings.train_queries),
+        model=ModelRecipe(base=str(minilm_folder()), max_length=512),
+        output=str(work / "tuned"),
+        # What judges it on the way takes longer than training; the figures here are others.
+        first_stage=FirstStageRecipe(depth=20),
+        training=TrainingRecipe(eval_times=1, max_dev_queries=40),
+        evaluation=EvaluationRecipe(max_test_queries=50),
+        seed=settings.seed,
+    )
+    run_pipeline(recipe, PipelineOptions(overwrite=True))
+    # A model that is no better than BM25 is put aside there; it is measured all the same.
+    rejected = work / "tuned" / "rejected-model"
+    model = CrossEncoder(rejected if rejected.is_dir() else work / "tuned", device="cpu")
     model.save_pretrained(work / "model")
 
 

@@ -20,7 +20,9 @@ class Settings:
         lists: Queries that are ranked.
         documents: Documents of each.
         starts: Fresh processes for the start-up time.
-        train_steps: Steps of 32 pairs that give the new head something to say.
+        train_queries: Queries of nl2bash that a reranker is trained on, by the recipe that users
+            get: one whose scores say little shows nothing of what 8 bits cost.
+        train_steps: Without nl2bash, steps of 32 pairs that give the new head something to say.
         quality_queries: Test queries for nDCG@10.
         quality_depth: Candidates of each, from BM25.
         seed: Of head and training.
@@ -33,8 +35,9 @@ class Settings:
     lists: int = 3
     documents: int = 100
     starts: int = 3
+    train_queries: int = 1000
     train_steps: int = 60
-    quality_queries: int = 100
+    quality_queries: int = 200
     quality_depth: int = 20
     seed: int = 12
 
@@ -48,6 +51,7 @@ QUICK: dict[str, Any] = {
     "lists": 1,
     "documents": 4,
     "starts": 1,
+    "train_queries": 20,
     "train_steps": 1,
     "quality_queries": 3,
     "quality_depth": 4,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankwright.engine.dropout import dropout
-from rankwright.engine.layout import SEGMENT_COST, Fit, fit_for, make_layout
+from rankwright.engine.layout import SEGMENT_COST, TRAINED_SEGMENT_COST, Fit, fit_for, make_layout
 from rankwright.engine.ops import WeightCache, linear
 from rankwright.engine.pack import pack
 from rankwright.engine.precision import resolve_precision
@@ -106,8 +106,8 @@ def test_batches_hold_every_input_once(lengths: list, budget: int, most: int | N
 FITS = [
     Fit(),
     Fit(round_widths=True, round_totals=True),
-    Fit(tight=True),
-    Fit(round_totals=True, tight=True),
+    Fit(tight=SEGMENT_COST),
+    Fit(round_totals=True, tight=TRAINED_SEGMENT_COST),
 ]
 
 
@@ -133,7 +133,7 @@ def test_layout_places_every_token_once(lengths: list[int], fit: Fit) -> None:
     else:
         assert len(layout.source) == slots
         assert len(layout.first) == len(lengths)
-    if not fit.tight:
+    if fit.tight is None:
         most = sum(
             s.rows * (max(7, s.width // 16) + fit.round_widths * 32) for s in layout.segments
         )
@@ -143,23 +143,24 @@ def test_layout_places_every_token_once(lengths: list[int], fit: Fit) -> None:
             assert 1 <= segment.lengths.min() < segment.width
 
 
+@pytest.mark.parametrize("cost", [0, SEGMENT_COST, TRAINED_SEGMENT_COST])
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8))
-def test_a_tight_layout_costs_least(lengths: list[int]) -> None:
+def test_a_tight_layout_costs_least(cost: int, lengths: list[int]) -> None:
     ordered = sorted(lengths, reverse=True)
-    found = make_layout(np.asarray(lengths, np.int64), Fit(tight=True))
+    found = make_layout(np.asarray(lengths, np.int64), Fit(tight=cost))
     least = min(
         sum(
-            ordered[begin] * (end - begin) + SEGMENT_COST
+            ordered[begin] * (end - begin) + cost
             for begin, end in itertools.pairwise((0, *cuts, len(ordered)))
         )
         for count in range(len(ordered))
         for cuts in itertools.combinations(range(1, len(ordered)), count)
     )
-    assert len(found.source) + SEGMENT_COST * len(found.segments) == least
+    assert len(found.source) + cost * len(found.segments) == least
 
 
 def test_only_what_goes_to_onednn_has_round_sizes() -> None:
-    rounded, exact = Fit(round_widths=True, round_totals=True), Fit(tight=True)
+    rounded, exact = Fit(round_widths=True, round_totals=True), Fit(tight=SEGMENT_COST)
     assert fit_for("cuda", torch.float32) == fit_for("cuda", torch.bfloat16) == Fit()
     assert fit_for("cpu", torch.bfloat16) == rounded
     mkl = torch.backends.mkl.is_available()
@@ -170,7 +171,20 @@ def test_only_what_goes_to_onednn_has_round_sizes() -> None:
     with prepacking(True):
         assert fit_for("cpu", torch.float32) == exact, "with gradients"
         with torch.no_grad():
-            assert fit_for("cpu", torch.float32) == Fit(round_totals=True, tight=True)
+            found = fit_for("cpu", torch.float32)
+            assert found == Fit(round_totals=True, tight=SEGMENT_COST)
+
+
+def test_training_has_fewer_segments_with_and_without_gradients() -> None:
+    with prepacking(False):
+        found = fit_for("cpu", torch.float32, training=True)
+        with torch.no_grad():
+            assert fit_for("cpu", torch.float32, training=True) == found
+    if torch.backends.mkl.is_available():
+        assert found == Fit(tight=TRAINED_SEGMENT_COST)
+    lengths = np.random.default_rng(0).integers(20, 90, 32)
+    few, many = (make_layout(lengths, Fit(tight=cost)) for cost in (32, 6))
+    assert len(few.segments) < len(many.segments)
 
 
 def setup() -> tuple[object, TokenizedPairs]:

@@ -32,6 +32,8 @@ ROWS_STEP = 16
 """… and the number of first tokens to a multiple of this: see `Fit`."""
 SEGMENT_COST = 6
 """What an attention call costs on a CPU beside its work, in slots."""
+TRAINED_SEGMENT_COST = 32
+"""The same in training: dropout and the backward pass make it some thirty small operations."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,13 @@ class Fit:
     Attributes:
         round_widths: Segments have round widths: a twelfth of padding at most.
         round_totals: The numbers of slots and of first tokens are round.
-        tight: Pairs share a segment only where that is cheaper than a segment more.
+        tight: Pairs share a segment only where that is cheaper than a segment more, at this many
+            slots for one; None for segments that pad little.
     """
 
     round_widths: bool = False
     round_totals: bool = False
-    tight: bool = False
+    tight: int | None = None
 
     def width(self, longest: int) -> int:
         """Slots per row for pairs of at most this many tokens."""
@@ -64,16 +67,22 @@ class Fit:
         return -(-count // step) * step if self.round_totals else count
 
 
-def fit_for(device: str, dtype: torch.dtype) -> Fit:
-    """The fit for a forward pass that computes in ``dtype`` on this type of device."""
+def fit_for(device: str, dtype: torch.dtype, training: bool = False) -> Fit:
+    """The fit for a forward pass that computes in ``dtype`` on this type of device.
+
+    It does not depend on whether gradients are wanted: a step in two passes draws the same dropout
+    in both.
+    """
     if device != "cpu":
         return Fit()
     mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     if dtype != torch.float32 or not mkl:
         return Fit(round_widths=True, round_totals=True)
+    if training:
+        return Fit(tight=TRAINED_SEGMENT_COST)
     # Attention stays with MKL where linear layers go to oneDNN.
     generated = prepacks(dtype) and not torch.is_grad_enabled()
-    return Fit(round_totals=generated, tight=True)
+    return Fit(round_totals=generated, tight=SEGMENT_COST)
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ def make_layout(lengths: NDArray[np.int64], fit: Fit | None = None) -> Layout:
     ordered = lengths[order]
     segments: list[Segment] = []
     slots = begin = 0
-    for end in _tight(ordered) if fit.tight else _loose(ordered, fit):
+    for end in _loose(ordered, fit) if fit.tight is None else _tight(ordered, fit.tight):
         here = ordered[begin:end]
         width = fit.width(int(here[0]))
         # A segment whose rows are all full needs no padding, hence no mask.
@@ -184,8 +193,8 @@ def _loose(ordered: NDArray[np.int64], fit: Fit) -> Iterator[int]:
         yield begin
 
 
-def _tight(ordered: NDArray[np.int64]) -> Iterator[int]:
-    """Where segments end, so that slots and `SEGMENT_COST` add up to the least.
+def _tight(ordered: NDArray[np.int64], cost: int) -> Iterator[int]:
+    """Where segments end, so that slots and the cost of segments add up to the least.
 
     Dynamic programming over the distinct lengths, from the shortest to the longest.
     """
@@ -195,7 +204,7 @@ def _tight(ordered: NDArray[np.int64]) -> Iterator[int]:
     least = np.zeros(len(widths) + 1, np.int64)
     follows = np.zeros(len(widths), np.int64)
     for i in range(len(widths) - 1, -1, -1):
-        costs = widths[i] * (ends[i:] - begins[i]) + SEGMENT_COST + least[i + 1 :]
+        costs = widths[i] * (ends[i:] - begins[i]) + cost + least[i + 1 :]
         chosen = int(costs.argmin())
         least[i], follows[i] = costs[chosen], i + chosen + 1
     i = 0

@@ -7,13 +7,14 @@ are made contiguous once, and gradients go straight to their place.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rankwright.engine.dropout import apply_mask, draw_mask
+from rankwright.engine.dropout import draw_mask
 from rankwright.engine.layout import Layout, Segment
 
 __all__ = ["TrainedHeads", "trained_attention"]
@@ -33,6 +34,11 @@ class TrainedHeads:
         """What products of queries and keys are multiplied by."""
         return float(self.size**-0.5)
 
+    @property
+    def kept(self) -> float:
+        """What weights that are not dropped are multiplied by, inside the next product."""
+        return 1.0 / (1.0 - self.dropout)
+
 
 def _apart(block: Tensor, segment: Segment, heads: TrainedHeads) -> Tensor:
     """``(rows·width, 3·H·D)`` to contiguous ``(3, rows·H, width, D)``."""
@@ -46,6 +52,17 @@ def _times(a: Tensor, b: Tensor, scale: float) -> Tensor:
     return torch.baddbmm(a.new_empty(1), a, b, beta=0.0, alpha=scale)
 
 
+def _draw(layout: Layout, heads: TrainedHeads) -> Iterator[Tensor]:
+    """Which weights of each segment are kept, flat, from one draw; nothing without dropout."""
+    if heads.dropout == 0.0:
+        return iter(())
+    sizes = [
+        s.rows * heads.count * (1 if heads.first_only else s.width) * s.width
+        for s in layout.segments
+    ]
+    return iter(torch.split(draw_mask((sum(sizes),), heads.dropout), sizes))
+
+
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -54,6 +71,7 @@ class _Attention(torch.autograd.Function):
         hidden = heads.count * heads.size
         out = qkv.new_empty(len(layout.first if heads.first_only else layout.source), hidden)
         kept: list[Tensor | None] = []
+        keeps = _draw(layout, heads)
         at = 0
         for segment, mask in zip(layout.segments, masks, strict=True):
             q, k, v = _apart(qkv[segment.start : segment.stop], segment, heads)
@@ -64,11 +82,13 @@ class _Attention(torch.autograd.Function):
                 by_row = weights.view(segment.rows, heads.count, asking, segment.width)
                 by_row += mask[:, :, :asking] if mask.shape[2] > 1 else mask
             weights = weights.softmax(-1)
-            keep, dropped = None, weights
-            if heads.dropout > 0.0:
-                keep = draw_mask(weights.shape, heads.dropout)
-                dropped = apply_mask(weights, keep, 1.0 / (1.0 - heads.dropout))
-            seen = torch.bmm(dropped, v).view(segment.rows, heads.count, asking, heads.size)
+            keep = next(keeps, None)
+            dropped = weights
+            if keep is not None:
+                keep = keep.view(weights.shape)
+                dropped = weights * keep.to(weights.dtype)
+            seen = _times(dropped, v, heads.kept)
+            seen = seen.view(segment.rows, heads.count, asking, heads.size)
             rows = segment.rows * asking
             place = out[at : at + rows].view(segment.rows, asking, heads.count, heads.size)
             place.copy_(seen.transpose(1, 2))
@@ -93,11 +113,11 @@ class _Attention(torch.autograd.Function):
             seen = gradient[at : at + rows].view(shape).transpose(1, 2).reshape(q.shape)
             at += rows
             dropped = weights
-            up = torch.bmm(seen, v.transpose(1, 2))
+            up = _times(seen, v.transpose(1, 2), heads.kept)
             if keep is not None:
-                scale = 1.0 / (1.0 - heads.dropout)
-                dropped = apply_mask(weights, keep, scale)
-                up = apply_mask(up, keep, scale)
+                factors = keep.to(weights.dtype)
+                dropped = weights * factors
+                up.mul_(factors)
             up = torch._softmax_backward_data(up, weights, -1, weights.dtype)
             block = result[segment.start : segment.stop]
             place = block.view(segment.rows, segment.width, 3, heads.count, heads.size)
@@ -108,7 +128,7 @@ class _Attention(torch.autograd.Function):
             asked = place[0][:, :, :asking]
             asked.copy_(_times(up, k, heads.scale).view(asked.shape))
             place[1].copy_(_times(up.transpose(1, 2), q, heads.scale).view(whole))
-            place[2].copy_(torch.bmm(dropped.transpose(1, 2), seen).view(whole))
+            place[2].copy_(_times(dropped.transpose(1, 2), seen, heads.kept).view(whole))
         result[ctx.layout.segments[-1].stop :].zero_()
         return result, None, None, None
 

@@ -98,7 +98,7 @@ class PackedEncoder(ABC):
             else ``(S, hidden)`` states of all slots; and the layout, to find the way back.
         """
         device = batch.input_ids.device
-        fit = fit_for(device.type, dtype)
+        fit = fit_for(device.type, dtype, training)
         layout = make_layout(batch.lengths.numpy(), fit).to(device)
         masks = {window: segment_masks(layout, window, dtype) for window in self._windows}
         run = self.prepare(Pass(layout, dtype, training, masks, self.cache, first_only))
