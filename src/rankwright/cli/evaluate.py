@@ -99,10 +99,8 @@ def evaluate(
           --base cross-encoder/ms-marco-MiniLM-L6-v2
 
       rankwright evaluate --model my-reranker --data heldout.jsonl --split all \\
-          --measures nDCG@10,R@50 --depth 100 --json
-
-      rankwright evaluate --model my-reranker --data beir-folder \\
-          --first-stage bm25.run --save-run my-reranker.run
+          --measures nDCG@10,R@50 --depth 100 \\
+          --first-stage bm25.run --save-run my-reranker.run --json
 
       rankwright evaluate --model my-reranker --backend onnx:int8 \\
           --base my-reranker --data beir-folder
