@@ -126,7 +126,8 @@ def _circumstances(results: dict[str, Any]) -> str:
         f"{machine['cores']} cores of {machine['cpu']}{lacks}; "
         f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}.",
         f"nDCG@10 is that of {settings['quality_queries']} queries of {results['judged_on']} with "
-        f'BM25\'s first {settings["quality_depth"]} documents. "Start" is the time from starting '
+        f"BM25's first {settings['quality_depth']} documents{_training(results)}. "
+        '"Start" is the time from starting '
         "Python to the first score, memory the peak of the process, size all that is read from "
         "disk beside Python packages. Batch sizes of others are the best of "
         f"{', '.join(map(str, settings['batches']))}.",
@@ -144,6 +145,14 @@ def _circumstances(results: dict[str, Any]) -> str:
         "All figures: [benchmarks/results/deploy.json](../benchmarks/results/deploy.json)."
     )
     return " ".join(parts)
+
+
+def _training(results: dict[str, Any]) -> str:
+    """How the model was trained, where it was by the recipe that users get."""
+    queries = results["settings"].get("train_queries")
+    if queries is None or results["judged_on"] != "nl2bash":
+        return ""
+    return f", by a model that the recipe trained on {queries:,} others"
 
 
 def _title(name: str) -> str:
