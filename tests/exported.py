@@ -18,6 +18,12 @@ from tests.tiny import save_tiny
 _GRAPHS: dict[Any, bytes] = {}
 LIMITS = {"min_kendall_tau": -1.0, "max_ndcg_drop": 10.0, "max_difference": 10.0}
 """For tiny random models, which int8 harms more than trained ones."""
+FEATURES = {
+    "input_ids": np.asarray([[2, 9, 30, 3, 12, 3], [2, 8, 3, 7, 3, 0]]),
+    "attention_mask": np.asarray([[1] * 6, [1] * 5 + [0]]),
+    "token_type_ids": np.asarray([[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0]]),
+}
+"""One padded batch."""
 
 
 def _key(graph: Any, with_types: bool) -> Any:

@@ -19,12 +19,8 @@ from rankwright.export.onnx_smooth import (
     smooth_graph,
     smoothing_factors,
 )
+from tests.exported import FEATURES
 
-FEATURES = {
-    "input_ids": np.asarray([[2, 9, 30, 3, 12, 3], [2, 8, 3, 7, 3, 0]]),
-    "attention_mask": np.asarray([[1] * 6, [1] * 5 + [0]]),
-    "token_type_ids": np.asarray([[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0]]),
-}
 LAYERS = frozenset({"layers.0", "layers.1"})
 
 

@@ -70,8 +70,8 @@ class Fit:
 def fit_for(device: str, dtype: torch.dtype, training: bool = False) -> Fit:
     """The fit for a forward pass that computes in ``dtype`` on this type of device.
 
-    It does not depend on whether gradients are wanted: a step in two passes draws the same dropout
-    in both.
+    In training it does not depend on whether gradients are wanted: a step in two passes draws the
+    same dropout in both.
     """
     if device != "cpu":
         return Fit()
