@@ -52,7 +52,12 @@ def _plain(backend: str, precision: str, file: str, title: str, name: str = "") 
 
 
 def _ours(backend: str, precision: str, folder: str, title: str) -> Candidate:
-    engine = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}[backend]
+    engine = {
+        "onnx": "ONNX Runtime",
+        "openvino": "OpenVINO",
+        "native": "native",
+        "torch": "CrossEncoder",
+    }[backend]
     options = {"backend": backend, "precision": precision, "folder": folder}
     return Candidate(
         f"ours-{backend}-{precision}", "ours", f"{engine}, {title}", options, (f"{folder}/**/*",),
@@ -65,7 +70,7 @@ _OPENVINO = {"backend": "openvino", "precision": "f32", "folder": "peer-openvino
 
 CANDIDATES = (
     _ours("torch", "float32", "model", "float32"),  # first: rankings are compared with its own
-    _ours("onnx", "int8", "onnx-int8", "int8"),
+    _ours("native", "int16", "native-int16", "int16"),
     Candidate(
         "peer-default", "peer", "PyTorch, float32, by default", _TORCH, ("model/**/*",),
         python="peer", fixed_batch=True,
@@ -84,12 +89,14 @@ CANDIDATES = (
     _plain("openvino", "fp32", "model.xml", "float32"),
     _plain("openvino", "bf16", "model.xml", "bfloat16"),
     _plain("openvino", "int8", "model_int8.xml", "int8"),
+    _ours("native", "fp32", "native-fp32", "float32"),
     _ours("onnx", "fp32", "onnx-fp32", "float32"),
+    _ours("onnx", "int8", "onnx-int8", "int8"),
     _ours("openvino", "fp32", "openvino-fp32", "float32"),
     _ours("openvino", "bf16", "openvino-bf16", "bfloat16"),
     _ours("openvino", "int8", "openvino-int8", "int8"),
 )  # fmt: skip
 """In the order they are measured."""
 
-REFERENCE = "ours-onnx-int8"
+REFERENCE = "ours-native-int16"
 """Each row is measured in turn with this one, so that rows can be compared on a busy machine."""

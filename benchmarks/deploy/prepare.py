@@ -26,6 +26,8 @@ OURS = (
     ("openvino", "fp32"),
     ("openvino", "bf16"),
     ("openvino", "int8"),
+    ("native", "fp32"),
+    ("native", "int16"),
 )
 BATCH = 32
 LEARNING_RATE = 5e-5

@@ -1,4 +1,4 @@
-"""Fixtures for prepacked products."""
+"""Fixtures that choose how products are computed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ import pytest
 import torch
 
 from rankwright.engine import ops, prepacked
+from rankwright.engine.native import library
+from rankwright.engine.native.choice import compiling
 
 
 @pytest.fixture
 def everywhere() -> Iterator[None]:
     """Prepacking is forced on: most machines that run the tests would not choose it."""
-    with prepacked.prepacking(True):
+    with prepacked.prepacking(True), compiling(0):
+        yield
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Once in the compiled library, once in PyTorch, whatever this machine would choose."""
+    if request.param == "compiled" and library.unavailable() is not None:
+        pytest.skip(f"the compiled library: {library.unavailable()}")
+    with compiling(32 if request.param == "compiled" else 0):
         yield
 
 

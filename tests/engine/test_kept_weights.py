@@ -75,9 +75,9 @@ def test_only_one_form_of_a_weight_is_kept() -> None:
     for _ in range(2):
         with torch.inference_mode():
             torch.testing.assert_close(linear(x, layers, cache), expected)
-        assert [weight.is_mkldnn for _, weight, _ in cache._kept.values()] == [True]
+        assert [weight.is_mkldnn for _, (weight, _) in cache._kept.values()] == [True]
         torch.testing.assert_close(linear(x, layers, cache), expected)
-        assert [weight.is_mkldnn for _, weight, _ in cache._kept.values()] == [False]
+        assert [weight.is_mkldnn for _, (weight, _) in cache._kept.values()] == [False]
 
 
 def test_gradients_after_prediction_in_inference_mode() -> None:

@@ -20,6 +20,9 @@ from tests.tiny import FAMILIES, tiny_model
 MODELS = {family: tiny_model(family) for family in FAMILIES}
 SCORERS = {family: build_scorer(model) for family, (model, _) in MODELS.items()}
 MAX = 64
+HEALTH = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+
+pytestmark = pytest.mark.usefixtures("ways")
 
 
 def random_pairs(family: str, lengths: list[int], seed: int = 0) -> TokenizedPairs:
@@ -105,7 +108,7 @@ def test_training_mode_without_dropout(family: str, lengths: list[int]) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=HEALTH)
 @given(lengths=st.lists(st.integers(1, MAX), min_size=1, max_size=24), seed=st.integers(0, 1_000))
 def test_any_lengths(family: str, lengths: list[int], seed: int) -> None:
     pairs = random_pairs(family, lengths, seed)

@@ -34,9 +34,9 @@ Threads = Annotated[
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub name of a model.")],
-    backend: Annotated[str, typer.Option("--backend", help="onnx or openvino.")] = "onnx",
+    backend: Annotated[str, typer.Option("--backend", help="onnx, openvino or native (our own code, for AVX2).")] = "onnx",
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32, bf16 (OpenVINO only) or int8.")
+        str, typer.Option("--precision", help="fp32, bf16 (openvino), int16 (native) or int8 (onnx, openvino).")
     ] = "fp32",
     output: Annotated[
         str | None,

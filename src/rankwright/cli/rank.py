@@ -66,16 +66,16 @@ def rank(
         str | None,
         typer.Option(
             "--backend",
-            help="auto, torch, onnx or openvino. auto takes an exported model of the folder that "
-            "agrees with float32, else torch. Left out: torch where it is installed, else auto.",
+            help="auto, torch, onnx, openvino or native. auto takes an exported model of the folder "
+            "that agrees with float32, else torch. Left out: torch where it is installed, else auto.",
         ),
     ] = None,
     precision: Annotated[
         str,
         typer.Option(
             "--precision",
-            help="For torch auto, float32, bfloat16 or float16; for an exported model fp32, bf16 "
-            "or int8.",
+            help="For torch auto, float32, bfloat16, float16 or int16; for an exported model fp32, "
+            "bf16, int16 or int8.",
         ),
     ] = "auto",
     overwrite: Annotated[

@@ -30,8 +30,8 @@ def serve(
         str,
         typer.Option(
             "--backend",
-            help="auto, torch, onnx or openvino. auto takes an exported model of the folder that "
-            "agrees with float32, else torch.",
+            help="auto, torch, onnx, openvino or native. auto takes an exported model of the folder "
+            "that agrees with float32, else torch.",
         ),
     ] = "auto",
     device: Annotated[
@@ -41,8 +41,8 @@ def serve(
         str,
         typer.Option(
             "--precision",
-            help="For torch auto, float32, bfloat16 or float16; for an exported model fp32, bf16 "
-            "or int8.",
+            help="For torch auto, float32, bfloat16, float16 or int16; for an exported model fp32, "
+            "bf16, int16 or int8.",
         ),
     ] = "auto",
     name: Annotated[

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rankwright.engine.batch import PackedBatch
+from rankwright.engine.compiled import compiled_states
 from rankwright.engine.families.base import PackedEncoder
 from rankwright.engine.families.modernbert import ModernBertEncoder
 from rankwright.engine.families.post_norm import bert_like, distilbert
@@ -41,29 +42,37 @@ def packed_encoder(base: Any) -> PackedEncoder | None:
 
 
 class TokenEncoder:
-    """Last hidden states of an embedding model, ``(T, hidden)`` in the batch's order."""
+    """Last hidden states of an embedding model, ``(T, hidden)`` in the batch's order.
+
+    Attributes:
+        encoder: Runs it without padding; None where it is padded.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._encoder = packed_encoder(model)
+        self.encoder = packed_encoder(model)
         self._padded = PaddedForward(model)
 
     @property
     def packed(self) -> bool:
         """Whether it runs without padding."""
-        return self._encoder is not None
+        return self.encoder is not None
 
     def __call__(self, batch: PackedBatch) -> Tensor:
         """Float32 states ``(T, hidden)`` without dropout."""
-        if self._encoder is None:
+        if self.encoder is None:
             output, mask = self._padded(batch, training=False)
             states: Tensor = output.last_hidden_state[mask]
             return states.float()
         parameter = next(self.model.parameters())
         dtype = compute_dtype(parameter.device, parameter.dtype)
+        if dtype == torch.float32 and parameter.device.type == "cpu":
+            compiled = compiled_states(self.encoder, batch, first_only=False)
+            if compiled is not None:
+                return compiled
         batch = batch.to(parameter.device)
         with torch.autocast(parameter.device.type, enabled=False):
-            hidden, layout = self._encoder.encode(
+            hidden, layout = self.encoder.encode(
                 batch, dtype=dtype, training=False, first_only=False
             )
         result = torch.empty(

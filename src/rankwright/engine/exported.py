@@ -36,18 +36,22 @@ class Backend(Protocol):
     """An exported model, loaded; several threads may call it at once.
 
     Attributes:
-        name: ``"onnx"`` or ``"openvino"``.
+        name: ``"onnx"``, ``"openvino"`` or ``"native"``.
         inputs: Names of the tensors it takes.
         computes: In which number format it really computes here: ``"float32"``, ``"bfloat16"``,
-            or ``"int8"`` for quantised models.
+            or ``"int16"`` or ``"int8"`` for quantised models.
+        threads: How many cores it uses.
         concurrency: How many calls may run at once.
+        token_budget: Most tokens in a call that makes the best of the caches.
         width_step: Widths of batches are rounded up to a multiple of this.
     """
 
     name: str
     inputs: frozenset[str]
     computes: str
+    threads: int
     concurrency: int
+    token_budget: int
     width_step: int
 
     def __call__(self, features: Features) -> NDArray[np.float32]:
@@ -60,13 +64,13 @@ class ExportedOptions:
 
     Attributes:
         max_pairs: Most pairs in a batch; None for no limit.
-        token_budget: Most tokens in a batch, before padding.
+        token_budget: Most tokens in a batch, before padding; None leaves it to the backend.
         pad_id: Token id of padding.
         progress: Whether to show a progress bar.
     """
 
     max_pairs: int | None = None
-    token_budget: int = TOKEN_BUDGET
+    token_budget: int | None = None
     pad_id: int = 0
     progress: bool = False
 
@@ -107,7 +111,9 @@ def _score(
     options: ExportedOptions,
     advance: Callable[[int], object],
 ) -> NDArray[np.float32]:
-    budget = _even_budget(pairs.lengths, options.token_budget, backend.concurrency)
+    budget = _even_budget(
+        pairs.lengths, options.token_budget or backend.token_budget, backend.concurrency
+    )
     batches = list(token_batches(pairs.lengths, budget, options.max_pairs))
     rows: list[NDArray[np.float32]] = []
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwright.engine.cpu import available_cores
+from rankwright.engine.exported import TOKEN_BUDGET
 from rankwright.errors import MissingDependencyError, ModelError
 
 __all__ = ["OnnxBackend"]
@@ -29,6 +30,7 @@ class OnnxBackend:
     """
 
     name = "onnx"
+    token_budget = TOKEN_BUDGET
     width_step = 1
 
     def __init__(self, path: Path, threads: int | None = None, precision: str = "fp32") -> None:
@@ -38,7 +40,7 @@ class OnnxBackend:
             raise MissingDependencyError.for_package(
                 "onnxruntime", "onnx", "Running a .onnx file"
             ) from error
-        self.concurrency = threads or available_cores()
+        self.threads = self.concurrency = threads or available_cores()
         self.computes = "int8" if precision == "int8" else "float32"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # the threads that call run() are the parallelism

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rankwright.engine.cpu import available_cores
 from rankwright.engine.environment import variables
+from rankwright.engine.exported import TOKEN_BUDGET
 from rankwright.errors import MissingDependencyError, ModelError
 
 __all__ = ["OpenVinoBackend", "openvino_module", "without_reports"]
@@ -61,11 +62,12 @@ class OpenVinoBackend:
     """
 
     name = "openvino"
+    token_budget = TOKEN_BUDGET
     width_step = 8  # code is generated for every new shape
 
     def __init__(self, path: Path, threads: int | None = None, precision: str = "fp32") -> None:
         openvino = openvino_module("Running an OpenVINO model")
-        self.concurrency = threads or available_cores()
+        self.threads = self.concurrency = threads or available_cores()
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "NUM_STREAMS": self.concurrency,

@@ -8,8 +8,8 @@ gradients they are kept in oneDNN's own layout where that is faster (`rankwright
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from rankwright.engine.prepacked import fused_activation, lay_out, prepacks, product
 
-__all__ = ["WeightCache", "activated", "forget_weights", "linear"]
+__all__ = ["WeightCache", "activated", "forget_weights", "is_plain", "linear"]
+
+_Made = TypeVar("_Made")
 
 
 class _Steps:
@@ -53,7 +55,7 @@ class WeightCache:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[Any, tuple[Any, Tensor, Tensor | None]] = {}
+        self._kept: dict[Hashable, tuple[Any, Any]] = {}
         _caches.add(self)
 
     def __reduce__(self) -> tuple[type[WeightCache], tuple[()]]:
@@ -75,24 +77,48 @@ class WeightCache:
             laid_out: Whether the weight is for `rankwright.engine.prepacked.product`. Of the two
                 forms only the one that was asked for last is kept.
         """
-        key = (dtype, *map(id, layers))
         parameters = [p for layer in layers for p in (layer.weight, layer.bias) if p is not None]
-        state = (laid_out, _Steps.taken, *((_version(p), p.data_ptr()) for p in parameters))
-        kept = self._kept.get(key)
-        if kept is not None and kept[0] == state:
-            return kept[1], kept[2]
-        if kept is None:
-            # Ids can be used again after a layer is gone; its entry must go with it.
-            weakref.finalize(layers[0], self._kept.pop, key, None)
-        with torch.no_grad(), torch.inference_mode(False):
+
+        def make() -> tuple[Tensor, Tensor | None]:
             weights = [layer.weight.detach().to(dtype) for layer in layers]
             weight = weights[0] if len(weights) == 1 else torch.cat(weights)
             if laid_out:
                 weight = lay_out(weight)
             biases = [layer.bias.detach().to(dtype) for layer in layers if layer.bias is not None]
             bias = None if not biases else biases[0] if len(biases) == 1 else torch.cat(biases)
-        self._kept[key] = (state, weight, bias)
-        return weight, bias
+            return weight, bias
+
+        return self.made((dtype, *map(id, layers)), layers[0], parameters, make, laid_out)
+
+    def made(
+        self,
+        key: Hashable,
+        owner: nn.Module,
+        parameters: Sequence[Tensor],
+        make: Callable[[], _Made],
+        form: Hashable = None,
+    ) -> _Made:
+        """What ``make`` makes of parameters, kept until they change or ``owner`` is gone.
+
+        Args:
+            key: Names what is made, and by the ids of modules, of which.
+            owner: The first of those modules.
+            parameters: All that ``make`` reads.
+            make: Called without gradients.
+            form: Of several forms only the one that was asked for last is kept.
+        """
+        state = (form, _Steps.taken, *((_version(p), p.data_ptr()) for p in parameters))
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] == state:
+            found: _Made = kept[1]
+            return found
+        if kept is None:
+            # Ids can be used again after a module is gone; its entry must go with it.
+            weakref.finalize(owner, self._kept.pop, key, None)
+        with torch.no_grad(), torch.inference_mode(False):
+            result = make()
+        self._kept[key] = (state, result)
+        return result
 
 
 def _version(parameter: Tensor) -> int:
@@ -137,7 +163,7 @@ def linear(x: Tensor, layers: tuple[nn.Module, ...], cache: WeightCache) -> Tens
     Layers that are not plain `nn.Linear` (adapters, quantised or hooked ones) are called as they
     are, so whatever they do beyond a product happens.
     """
-    if not all(_is_plain(layer) for layer in layers) or not _alike(layers):
+    if not all(is_plain(layer) for layer in layers) or not _alike(layers):
         half = x.dtype in (torch.bfloat16, torch.float16)
         with torch.autocast(x.device.type, dtype=x.dtype if half else None, enabled=half):
             return torch.cat([layer(x) for layer in layers], dim=-1).to(x.dtype)
@@ -159,7 +185,7 @@ def activated(
     x: Tensor, layer: nn.Module, activation: Callable[[Tensor], Tensor], cache: WeightCache
 ) -> Tensor:
     """``activation(layer(x))``, ``(T, in) -> (T, out)``: one operation where that can be."""
-    if _is_plain(layer) and _prepacked(x, (layer,)):  # type: ignore[arg-type]
+    if is_plain(layer) and _prepacked(x, (layer,)):  # type: ignore[arg-type]
         fused = fused_activation(activation)
         if fused is not None:
             weight, bias = cache.get((layer,), x.dtype, laid_out=True)  # type: ignore[arg-type]
@@ -178,7 +204,8 @@ def _prepacked(x: Tensor, layers: tuple[nn.Linear, ...]) -> bool:
     )
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def is_plain(layer: nn.Module) -> bool:
+    """Whether a layer is a linear one whose call does nothing but a product."""
     return type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
 
 

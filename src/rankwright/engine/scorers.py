@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rankwright.engine.adapters import adapter_configs, inner_model, padding_reason
 from rankwright.engine.batch import PackedBatch
+from rankwright.engine.compiled import compiled_states
 from rankwright.engine.encoders import packed_encoder
 from rankwright.engine.families.base import PackedEncoder
 from rankwright.engine.heads import HEADS, Head
@@ -65,6 +66,12 @@ class PackedScorer:
         by_flag = not training and adapter_configs(self.model)
         mode = self._evaluating(self.model) if by_flag else contextlib.nullcontext()
         with mode, torch.autocast(device.type, enabled=False):
+            if not training and dtype == torch.float32 and device.type == "cpu":
+                states = compiled_states(self.encoder, batch, first_only=not self._mean)
+                if states is not None:
+                    pooled = _means(states, batch.lengths) if self._mean else states
+                    logits = self._head(self.model, pooled, training)
+                    return logits.float()
             hidden, layout = self.encoder.encode(
                 batch.to(device),
                 dtype=dtype,
@@ -111,6 +118,10 @@ def _segment_means(hidden: Tensor, layout: Any) -> Tensor:
         total = (block * real[..., None]).sum(1)
         means.append(total / segment.lengths[:, None].to(hidden.dtype))
     return torch.cat(means)
+
+
+def _means(states: Tensor, lengths: Tensor) -> Tensor:
+    return torch.stack([part.mean(0) for part in torch.split(states, lengths.tolist())])
 
 
 def build_scorer(model: Any, tokens: TwoTokens | None = None) -> Scorer:

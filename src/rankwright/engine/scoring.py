@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from rankwright.engine.compiled import require_compiled, runs_compiled
+from rankwright.engine.families.base import PackedEncoder
 from rankwright.engine.pack import pack
 from rankwright.engine.precision import precision_context
 from rankwright.engine.schedule import token_batches
@@ -26,7 +28,7 @@ class ScoreOptions:
     Attributes:
         token_budget: Most tokens in one forward pass; None picks by device.
         max_pairs: Most pairs in one forward pass; None for no limit.
-        precision: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``.
+        precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int16"`` or ``"auto"``.
         progress: Whether to show a progress bar.
         device: Where the model is.
     """
@@ -38,9 +40,22 @@ class ScoreOptions:
     device: torch.device | str = "cpu"
 
 
+COMPILED_BUDGET = 16_384
+"""The compiled library cuts batches into pieces itself; cores wait for each other at their ends."""
+
+
 def default_token_budget(device: torch.device | str) -> int:
     """Tokens per forward pass: few enough on a CPU for temporaries to stay in its cache."""
     return 2048 if torch.device(device).type == "cpu" else 65_536
+
+
+def _budget(options: ScoreOptions, encoder: PackedEncoder | None) -> int:
+    if options.token_budget is not None:
+        return options.token_budget
+    with precision_context(options.precision, options.device):
+        if runs_compiled(encoder):
+            return COMPILED_BUDGET
+    return default_token_budget(options.device)
 
 
 def score(
@@ -66,9 +81,14 @@ def score_stream(
         pieces: Tokenised pairs; only one piece is held at a time.
         total: How many pairs there will be, for the progress bar.
         options: How pairs are batched.
+
+    Raises:
+        InputError: A precision that the model cannot be run in here.
     """
     options = options or ScoreOptions()
-    budget = options.token_budget or default_token_budget(options.device)
+    encoder = getattr(scorer, "encoder", None)
+    require_compiled(options.precision, encoder)
+    budget = _budget(options, encoder)
     done: list[NDArray[np.float32]] = []
     with tqdm(total=total, unit="pair", desc="Scoring", disable=not options.progress) as bar:
         for pairs in pieces:

@@ -122,6 +122,7 @@ class Limits:
 LIMITS: Mapping[str, Limits] = {
     "fp32": Limits(kendall_tau=0.999, ndcg_drop=0.0005, difference=0.001),
     "bf16": Limits(kendall_tau=0.95, ndcg_drop=0.003, difference=0.05),
+    "int16": Limits(kendall_tau=0.98, ndcg_drop=0.001, difference=0.02),
     "int8": Limits(kendall_tau=0.90, ndcg_drop=0.003, difference=0.20),
 }
 """By precision."""

@@ -54,7 +54,7 @@ class Timing:
     """One backend and precision.
 
     Attributes:
-        backend: ``"torch"``, ``"onnx"`` or ``"openvino"``.
+        backend: ``"torch"``, ``"onnx"``, ``"openvino"`` or ``"native"``.
         precision: As what it was exported; for torch the compute type.
         file: Path inside the folder.
         size: Bytes of the model's files.
@@ -144,12 +144,11 @@ def _todo(path: Path) -> list[Timing]:
         if e.backend in installed
     ]
     if has_weights(layout) and is_installed("torch"):
-        from rankwright.engine.precision import resolve_precision
+        from rankwright.engine.precision import precision_name
 
         files = find_weights(ModelFolder(layout.folder))
         size = sum(file.stat().st_size for file in files)
-        native = str(resolve_precision("auto")).removeprefix("torch.")
-        for precision in dict.fromkeys(("float32", native)):
+        for precision in dict.fromkeys(("float32", precision_name("auto"))):
             rows.append(Timing("torch", precision, files[0].name, size, verified=True))
     return rows
 

@@ -1,4 +1,4 @@
-"""Where exported models lie in a folder: the names that Sentence Transformers and Optimum use."""
+"""Where exported models lie in a folder: names that Sentence Transformers and Optimum also use."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ def export_name(backend: str, precision: str, full_range: bool = False) -> str:
     """Path inside the model folder, with forward slashes.
 
     Args:
-        backend: ``"onnx"`` or ``"openvino"``.
-        precision: ``"fp32"``, ``"bf16"`` or ``"int8"``.
+        backend: ``"onnx"``, ``"openvino"`` or ``"native"``.
+        precision: ``"fp32"``, ``"bf16"``, ``"int16"`` or ``"int8"``.
         full_range: For ONNX in int8: whether the weights are for processors that need all 8 bits.
     """
     if backend == "onnx":
         return "onnx/model.onnx" if precision == "fp32" else f"onnx/model_qint8_{_kind(full_range)}"
+    if backend == "native":
+        return f"native/model{'' if precision == 'fp32' else '_int16'}.safetensors"
     suffix = {"fp32": "", "bf16": "_bf16", "int8": "_qint8_quantized"}[precision]
     return f"openvino/openvino_model{suffix}.xml"
 

@@ -19,8 +19,9 @@ class ExportOptions:
     """What to export, and how good it must be.
 
     Attributes:
-        backend: ``"onnx"`` or ``"openvino"``.
-        precision: ``"fp32"``, ``"bf16"`` (OpenVINO) or ``"int8"``.
+        backend: ``"onnx"``, ``"openvino"`` or ``"native"``.
+        precision: ``"fp32"``, ``"bf16"`` (OpenVINO), ``"int16"`` (native) or ``"int8"`` (ONNX and
+            OpenVINO).
         output: Folder for deployment, without weights for PyTorch; None adds the export to the
             model's own folder.
         pairs: Golden and calibration pairs.
@@ -58,6 +59,11 @@ class ExportOptions:
             raise InputError(
                 "ONNX Runtime has no bfloat16 products for CPUs. Use --backend openvino for bf16, "
                 "or int8, which is faster on most processors."
+            )
+        if (self.precision == "int16") != (self.backend == "native" and self.precision != "fp32"):
+            raise InputError(
+                f"The backend {self.backend} has no models in {self.precision}: native has fp32 "
+                "and int16, onnx fp32 and int8, openvino fp32, bf16 and int8."
             )
         if self.max_tries < 1:
             raise InputError(f"max_tries={self.max_tries}; expected at least 1.")

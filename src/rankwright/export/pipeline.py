@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from rankwright.data import atomic_folder
 from rankwright.engine.cpu import exact_int8, machine_name
+from rankwright.engine.native.library import unavailable
 from rankwright.engine.tokenize import PairTokenizer
 from rankwright.engine.tokenizer_file import FileTokenizer
 from rankwright.errors import ExportError, InputError, MissingDependencyError
@@ -93,10 +94,16 @@ def export_model(model: str | Path, options: ExportOptions | None = None) -> Exp
 
 def _require(options: ExportOptions) -> None:
     """Fails before the work if a package that is needed at its end is missing."""
-    wanted = {"torch": "train", "transformers": "train", "onnx": "onnx", "onnxscript": "onnx"}
+    wanted = {"torch": "train", "transformers": "train"}
+    if options.backend == "native":
+        reason = unavailable()
+        if reason is not None:
+            raise ExportError(f"The compiled library is needed to prove the export, but {reason}.")
+    else:
+        wanted |= {"onnx": "onnx", "onnxscript": "onnx"}
     if options.backend == "onnx":
         wanted["onnxruntime"] = "onnx"
-    else:
+    elif options.backend == "openvino":
         wanted["openvino"] = "openvino"
         if options.precision == "int8":
             wanted["nncf"] = "openvino"
@@ -158,13 +165,15 @@ class _Work:
         parts = ModelParts(model, PairTokenizer(tokenizer))
         _check_tokens(parts, golden)
         logger.info("Exporting %s to %s in %s.", self.source, entry.backend, entry.precision)
-        graph = to_onnx(build_graph(model.model, with_types), with_types)
-        units = int8_units(graph)
-        if entry.backend == "onnx":
-            fuse_attention(graph)
         plain = scratch / "model.onnx"
-        save_onnx(graph, plain)
-        del graph
+        units: Sequence[str] = ()
+        if entry.backend != "native":
+            graph = to_onnx(build_graph(model.model, with_types), with_types)
+            units = int8_units(graph)
+            if entry.backend == "onnx":
+                fuse_attention(graph)
+            save_onnx(graph, plain)
+            del graph
         with atomic_folder(self.output) as staged:
             target = staged / entry.file
             judge = Judge(target, entry, golden, self._proof(model), parts, options.threads)
@@ -238,6 +247,11 @@ class _Work:
     def _writer(self, plain: Path, target: Path, entry: ExportEntry, parts: ModelParts) -> _Write:
         """What writes a candidate to ``target`` with some parts left in float32."""
         target.parent.mkdir(parents=True, exist_ok=True)
+        if entry.backend == "native":
+            from rankwright.export.to_native import save_native
+
+            with_types = "token_type_ids" in parts.model.tokenizer.model_input_names
+            return lambda kept: save_native(parts.model.model, target, entry.precision, with_types)
         int8 = entry.precision == "int8"
         batches = calibration_batches(parts, self.chosen.calibration) if int8 else []
         if entry.backend == "onnx":

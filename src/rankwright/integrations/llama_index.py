@@ -39,7 +39,8 @@ class RankwrightRerank(BaseNodePostprocessor):
         keep_retrieval_score: Whether the retriever's score is kept in
             ``metadata["retrieval_score"]`` of a copy of the node, hidden from embedding and
             language models.
-        backend: ``"auto"``, ``"torch"``, ``"onnx"`` or ``"openvino"``; see
+        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or
+            ``"native"``; see
             `rankwright.integrations.loading.Loading`.
         device: For a `CrossEncoder`; None picks the best there is.
         batch_size: Most pairs in one batch; None lets the number of tokens decide.
@@ -56,7 +57,7 @@ class RankwrightRerank(BaseNodePostprocessor):
     keep_retrieval_score: bool = Field(
         default=False, description="Whether metadata keep the retriever's score."
     )
-    backend: str = Field(default="auto", description="auto, torch, onnx or openvino.")
+    backend: str = Field(default="auto", description="auto, torch, onnx, openvino or native.")
     device: str | None = Field(default=None, description="Where a CrossEncoder runs.")
     batch_size: int | None = Field(default=None, description="Most pairs in one batch.")
     load_options: dict[str, Any] = Field(

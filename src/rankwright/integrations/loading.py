@@ -25,7 +25,8 @@ class Loading:
     """How a model that is given by its folder or name is loaded.
 
     Attributes:
-        backend: ``"torch"`` loads a `CrossEncoder`; ``"onnx"`` and ``"openvino"`` a `Reranker`.
+        backend: ``"torch"`` loads a `CrossEncoder`; ``"onnx"``, ``"openvino"`` and ``"native"`` a
+            `Reranker`.
             ``"auto"`` takes a `Reranker` where ``rankwright export`` left a model that can run
             here, else a `CrossEncoder`.
         device: For a `CrossEncoder`; another device than the CPU always means one. None for the
@@ -117,11 +118,13 @@ class Loading:
         asked = {key: self.options[key] for key in names if key in self.options}
         folder = self.options.get("cache_folder")
         try:
-            hf_hub_download(full_name(name), EXPORTS_FILE, cache_dir=folder, **asked)
+            file = hf_hub_download(full_name(name), EXPORTS_FILE, cache_dir=folder, **asked)
         except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
             # Not there, or the hub cannot be asked: loading the weights tells which.
             return False
-        return bool(installed_backends()) or not _has_torch()
+        entries = read_exports(ModelFolder(Path(file).parent)).entries
+        can_run = any(entry.backend in installed_backends() for entry in entries)
+        return can_run or not _has_torch()
 
 
 def _has_torch() -> bool:

@@ -25,7 +25,13 @@ except ImportError as error:
 __all__ = ["RankwrightCrossEncoder"]
 
 SCORING_FILES = (".safetensors", ".json", ".jinja", ".onnx", ".onnx_data", ".xml", ".bin")
-FRAMEWORKS = {"auto": [], "torch": ["PyTorch"], "onnx": ["ONNX"], "openvino": ["OpenVINO"]}
+FRAMEWORKS = {
+    "auto": [],
+    "torch": ["PyTorch"],
+    "onnx": ["ONNX"],
+    "openvino": ["OpenVINO"],
+    "native": [],
+}
 HUB_OPTIONS = ("revision", "token", "cache_folder", "local_files_only")
 PAIRS_AT_ONCE = 16_384
 """How many pairs are held and sorted by length together; texts of more would fill the memory."""
@@ -42,7 +48,8 @@ class RankwrightCrossEncoder:
         revision: Branch, tag or commit on the hub; else the name under which results are kept,
             None for a fingerprint.
         device: For a `CrossEncoder`; None picks the best there is.
-        backend: ``"auto"``, ``"torch"``, ``"onnx"`` or ``"openvino"``; see
+        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or
+            ``"native"``; see
             `rankwright.integrations.loading.Loading`.
         load_options: Further arguments of `CrossEncoder` or `Reranker`, such as ``max_length``.
 

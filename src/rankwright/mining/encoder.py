@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer
 
+from rankwright.engine.compiled import require_compiled
 from rankwright.engine.encoders import build_encoder
 from rankwright.engine.pack import pack
 from rankwright.engine.precision import precision_context, resolve_precision
@@ -55,7 +56,7 @@ class EmbeddingModel:
     Args:
         path_or_name: Folder, or name on the hub; a short name such as "all-MiniLM-L6-v2" is
             looked up under "sentence-transformers/".
-        precision: Of the products: "float32", "bfloat16", "float16" or "auto".
+        precision: Of the products: "float32", "bfloat16", "float16", "int16" or "auto".
         max_length: Tokens per text, the rest is cut off; None for what the folder says.
         device: None for a GPU where there is one.
 
@@ -233,6 +234,7 @@ class EmbeddingModel:
                 out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
             bar.update(len(texts))
             return
+        require_compiled(self.precision, self._states.encoder)
         tokenized = self._tokenize.encode(texts, self.max_length)
         budget = default_token_budget(self.device)
         for index in token_batches(tokenized.lengths, budget, batch_size):

@@ -44,7 +44,7 @@ class Assembly:
         tokenizer: Its tokenizer.
         contract: How pairs are scored; ``max_length`` is set.
         activation_fn: Used in place of the contract's activation.
-        precision: ``"float32"``, ``"auto"``, ``"bfloat16"`` or ``"float16"``.
+        precision: ``"float32"``, ``"auto"``, ``"bfloat16"``, ``"float16"`` or ``"int16"``.
         trust_remote_code: Whether the contract may name an activation outside torch.
         tokens: What a causal language model is scored by; None for a model with a head.
         templates: How pairs are put to a language model; None for plain pairs.

@@ -62,7 +62,8 @@ class CrossEncoder(Scoring, Aliases, Adapters):
         activation_fn: Applied to logits in ``predict``; None takes the folder's, or Sigmoid for
             one label and Identity for more.
         precision: ``"float32"`` (default), ``"auto"`` (bfloat16 where the hardware multiplies it
-            natively), ``"bfloat16"`` or ``"float16"``: in which format products are computed.
+            natively, ``"int16"`` where the widest vectors are AVX2's), ``"bfloat16"``,
+            ``"float16"`` or ``"int16"``: in which format products are computed.
         seed: For the weights of a new head; None draws from torch's global generator.
         logit_score: Which two tokens a causal language model is scored by, a `LogitScore`; None
             takes the folder's, or "yes" and "no". False gives it a new classification head.

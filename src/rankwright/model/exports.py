@@ -32,8 +32,8 @@ __all__ = [
 
 EXPORTS_FILE = "exports.json"
 VERSION = 1
-BACKENDS = ("onnx", "openvino")
-PRECISIONS = ("fp32", "bf16", "int8")
+BACKENDS = ("onnx", "openvino", "native")
+PRECISIONS = ("fp32", "bf16", "int16", "int8")
 
 _BLOCKS, _BLOCK = 64, 4096
 
@@ -43,8 +43,8 @@ class ExportEntry:
     """One exported model.
 
     Attributes:
-        backend: ``"onnx"`` or ``"openvino"``.
-        precision: ``"fp32"``, ``"bf16"`` or ``"int8"``.
+        backend: ``"onnx"``, ``"openvino"`` or ``"native"``.
+        precision: ``"fp32"``, ``"bf16"``, ``"int16"`` or ``"int8"``.
         file: Path inside the folder.
         fingerprint: Of the file; another one means that it was replaced.
         kept: Parts of the model that were left in float32 because they failed in int8.

@@ -25,9 +25,12 @@ _BARE_NAMES = (
 
 # What a torch model needs. Exports for other engines and old pickles stay where they are.
 _PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md")
-_IGNORED = ("onnx/*", "openvino/*", "*checkpoint-*/*", "runs/*")
+_IGNORED = ("onnx/*", "openvino/*", "native/*", "*checkpoint-*/*", "runs/*")
 # What an exported model needs: no weights for torch.
-_EXPORT_PATTERNS = ("*.json", "*.onnx", "*.onnx_data", "*openvino*.xml", "*openvino*.bin")
+_EXPORT_PATTERNS = (
+    *("*.json", "*.onnx", "*.onnx_data", "*openvino*.xml", "*openvino*.bin"),
+    "native/*.safetensors",
+)
 _EXPORT_IGNORED = ("*checkpoint-*/*", "runs/*")
 
 

@@ -25,7 +25,7 @@ __all__ = ["Reranker"]
 
 
 class Reranker(RerankerCore):
-    """Scores pairs with an exported model: ONNX Runtime or OpenVINO, tokenizers and numpy.
+    """Scores pairs with an exported model: no torch, but ONNX Runtime, OpenVINO or our own code.
 
     ``predict``, ``score`` and ``rank`` are those of `rankwright.CrossEncoder`, and the same
     contract decides about activation, length, prompts and truncation. ``rankwright export`` makes
@@ -34,8 +34,8 @@ class Reranker(RerankerCore):
     Args:
         model_name_or_path: A folder, or the name of a model on the hub.
         backend: ``"auto"`` (default) takes the fastest model of the folder whose scores were found
-            to agree with float32; ``"onnx"`` or ``"openvino"``.
-        precision: ``"fp32"``, ``"bf16"`` or ``"int8"``; None takes the fastest.
+            to agree with float32; ``"onnx"``, ``"openvino"`` or ``"native"``.
+        precision: ``"fp32"``, ``"bf16"``, ``"int16"`` or ``"int8"``; None takes the fastest.
         file_name: Path of one exported model inside the folder.
         threads: How many batches run at once, each on one core; None for all cores.
         prompts: Prompt name -> text put before the query; None takes the folder's.

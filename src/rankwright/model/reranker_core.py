@@ -43,12 +43,12 @@ class RerankerCore:
 
     @property
     def backend(self) -> str:
-        """``"onnx"`` or ``"openvino"``."""
+        """``"onnx"``, ``"openvino"`` or ``"native"``."""
         return self._runtime.backend.name
 
     @property
     def precision(self) -> str:
-        """``"fp32"``, ``"bf16"`` or ``"int8"``: as what the model was exported."""
+        """``"fp32"``, ``"bf16"``, ``"int16"`` or ``"int8"``: as what the model was exported."""
         return self._runtime.entry.precision
 
     @property

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.util
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rankwright.engine.cpu import exact_int8, machine_name
 from rankwright.engine.exported import Backend
+from rankwright.engine.native.library import unavailable
+from rankwright.engine.native_runtime import NativeBackend
 from rankwright.engine.onnx_runtime import OnnxBackend
 from rankwright.engine.openvino_runtime import OpenVinoBackend
 from rankwright.engine.tokenize import PairTokenizer
@@ -45,7 +47,12 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
-_SPEED = {"int8": 0, "bf16": 1, "fp32": 2}
+_SPEED = {"int8": 0, "int16": 1, "bf16": 2, "fp32": 3}
+_KINDS: dict[str, Callable[[Path, int | None, str], Backend]] = {
+    "onnx": OnnxBackend,
+    "openvino": OpenVinoBackend,
+    "native": NativeBackend,
+}
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,8 @@ class Choice:
     """Which of a folder's exported models to run.
 
     Attributes:
-        backend: ``"auto"``, ``"onnx"`` or ``"openvino"``.
-        precision: ``"fp32"``, ``"bf16"``, ``"int8"``, or None for any.
+        backend: ``"auto"``, ``"onnx"``, ``"openvino"`` or ``"native"``.
+        precision: ``"fp32"``, ``"bf16"``, ``"int16"``, ``"int8"``, or None for any.
         file: Path inside the folder, or None.
         threads: How many batches run at once; None for all cores.
     """
@@ -102,8 +109,12 @@ class Runtime:
 
 
 def installed_backends() -> tuple[str, ...]:
-    """Backends whose package is installed."""
-    return tuple(name for name in BACKENDS if is_installed(_PACKAGES[name]))
+    """Backends that can run here: their package is installed, or the library was built."""
+    return tuple(
+        name
+        for name in BACKENDS
+        if (is_installed(_PACKAGES[name]) if name in _PACKAGES else unavailable() is None)
+    )
 
 
 def is_installed(package: str) -> bool:
@@ -127,8 +138,7 @@ def load_backend(path: Path, entry: ExportEntry, threads: int | None) -> Backend
             "lacks: its sums would overflow and the scores be wrong. Export the model for it with: "
             f"rankwright export MODEL --backend {entry.backend} --precision int8"
         )
-    kind = OnnxBackend if entry.backend == "onnx" else OpenVinoBackend
-    return kind(path, threads, entry.precision)
+    return _KINDS[entry.backend](path, threads, entry.precision)
 
 
 def find_exports(folder: ModelFolder, exports: Exports) -> list[ExportEntry]:

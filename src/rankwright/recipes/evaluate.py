@@ -40,8 +40,8 @@ class EvaluateOptions:
         max_queries: At most this many queries, the first ones.
         max_length: Most tokens per pair; None takes each model's own limit.
         precision: Number format of PyTorch's arithmetic.
-        backend: What runs ``model``: ``"torch"``, or for an export ``"onnx"``, ``"openvino"`` or
-            ``"auto"``, perhaps with its precision, as in ``"onnx:int8"``. ``base`` is run by
+        backend: What runs ``model``: ``"torch"``, or for an export ``"onnx"``, ``"openvino"``,
+            ``"native"`` or ``"auto"``, perhaps with its precision, as in ``"onnx:int8"``. ``base`` is run by
             PyTorch, so the same folder as ``base`` shows what an export costs.
     """
 

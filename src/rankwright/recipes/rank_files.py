@@ -26,6 +26,7 @@ from rankwright.errors import (
     MissingDependencyError,
     ModelNotFoundError,
 )
+from rankwright.model.exports import BACKENDS as EXPORTED
 from rankwright.model.exports import PRECISIONS
 
 __all__ = [
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 STDIN = "-"
-BACKENDS = ("auto", "torch", "onnx", "openvino")
+BACKENDS = ("auto", "torch", *EXPORTED)
 ID_NAMES = ("id", "_id", "docid", "doc_id", "document_id", "qid", "query_id")
 LINES = (".txt", ".text")
 TREC = (".trec", ".run", ".res")
@@ -54,8 +55,9 @@ class RankOptions:
         model: Folder or hub name.
         top_k: How many documents of each query to return; None for all.
         max_length: Most tokens per pair; None takes the model's own limit.
-        precision: With PyTorch ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``; of
-            exported models ``"fp32"``, ``"bf16"`` or ``"int8"``, and ``"auto"`` for the fastest.
+        precision: With PyTorch ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"`` or
+            ``"int16"``; of exported models ``"fp32"``, ``"bf16"``, ``"int16"`` or ``"int8"``, and
+            ``"auto"`` for the fastest.
         progress: Show progress bars; None shows them when logging is at INFO or lower.
         backend: One of `BACKENDS`; ``"auto"`` takes an exported model of the folder, where there
             is one that was found to agree with float32, else the weights. None takes the weights
@@ -223,7 +225,7 @@ def _open(options: RankOptions) -> Any:
     if backend not in BACKENDS:
         raise InputError(f"backend={backend!r} is not known; choose one of {', '.join(BACKENDS)}.")
     # "float32" and the like are formats of PyTorch: naming one asks for the weights.
-    if backend in ("onnx", "openvino") or (backend == "auto" and _exported(options.precision)):
+    if backend in EXPORTED or (backend == "auto" and _exported(options.precision)):
         from rankwright.model.reranker import Reranker
 
         precision = None if options.precision == "auto" else options.precision

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MiningStages = Literal["bm25", "dense", "both", "best"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int16"]
 LossName = Literal["group-softmax", "listnet", "lambda", "bce"]
 
 COUNT = Limit(at_least=1)
@@ -198,8 +198,9 @@ class ModelRecipe(Section):
     max_length: int | None = None
     """Most tokens of a query and a document together; the model's own limit unless given."""
     precision: Precision = "auto"
-    """Number format of the arithmetic: auto, float32, bfloat16 or float16; auto takes bfloat16
-    where the hardware multiplies it natively."""
+    """Number format of the arithmetic: auto, float32, bfloat16, float16 or int16. auto takes
+    bfloat16 where the hardware multiplies it natively, and scores in int16 where that is faster;
+    training is never in int16."""
     prompt: str | None = None
     """Text put before every query."""
 

@@ -27,7 +27,7 @@ __all__ = [
 Floats = NDArray[np.float32]
 AnyTokenizer = PairTokenizer | TemplateTokenizer
 """Both encode pairs, and count and place the tokens of single texts."""
-BACKENDS = ("auto", "torch", "onnx", "openvino")
+BACKENDS = ("auto", "torch", "onnx", "openvino", "native")
 
 
 class ServedModel(Protocol):
@@ -121,7 +121,7 @@ class ExportedModel:
         self.max_length: int = reranker.max_length
         self.tokenizer: AnyTokenizer = reranker._runtime.tokenizer
         # One batch on each core at a time.
-        self.batch_tokens = TOKEN_BUDGET * self._backend.concurrency
+        self.batch_tokens = TOKEN_BUDGET * self._backend.threads
         self._options = ExportedOptions(pad_id=reranker._runtime.pad_id)
         name = reranker._runtime.contract.activation
         self.bounded = name is None or name.name == "Sigmoid"
@@ -152,12 +152,12 @@ class ModelChoice:
 
     Attributes:
         model: Folder or hub name.
-        backend: ``"torch"``, ``"onnx"``, ``"openvino"``; ``"auto"`` takes an exported model that
-            was found to agree with float32 if there is one, else torch.
+        backend: ``"torch"``, ``"onnx"``, ``"openvino"``, ``"native"``; ``"auto"`` takes an exported
+            model that was found to agree with float32 if there is one, else torch.
         device: Where torch runs the model; None for the best there is.
-        precision: Of torch's products: ``"auto"``, ``"float32"``, ``"bfloat16"`` or
-            ``"float16"``; of exported models: ``"fp32"``, ``"bf16"`` or ``"int8"``, and
-            ``"auto"`` for the fastest.
+        precision: Of torch's products: ``"auto"``, ``"float32"``, ``"bfloat16"``,
+            ``"float16"`` or ``"int16"``; of exported models: ``"fp32"``, ``"bf16"``, ``"int16"``
+            or ``"int8"``, and ``"auto"`` for the fastest.
         threads: Cores the model may keep busy; None leaves that to the backend, which takes all.
     """
 

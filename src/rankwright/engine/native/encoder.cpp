@@ -1,0 +1,303 @@
+// The forward pass of a post-norm encoder (BERT and its relatives) on AVX2.
+//
+// A thread takes a few whole pairs at a time through all layers, so that threads never wait for
+// each other within a layer, and what lies between two products stays in a core's own caches.
+// There is no C++ run-time library in here, so that the result depends on the C library alone.
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "attention.h"
+#include "product.h"
+
+namespace {
+
+constexpr int64_t MOST_TOKENS = 384;  // of one piece of work, unless a pair is longer
+constexpr int64_t FEWEST_TOKENS = 96;
+
+struct Piece {
+  int64_t first_pair, pairs, first_token, tokens;
+};
+
+struct Work {
+  const Model *model;
+  const Batch *batch;
+  const Piece *pieces;
+  int64_t count, longest, largest;  // pieces; tokens of the longest pair and of the largest piece
+  float *out;
+  int64_t next;
+  int32_t failed;
+};
+
+float *floats(int64_t count) {
+  const size_t bytes = ((size_t)(count > 0 ? count : 1) * sizeof(float) + 63) / 64 * 64;
+  return (float *)aligned_alloc(64, bytes);
+}
+
+// What one thread needs.
+struct Room {
+  float *hidden, *qkv, *seen, *first, *inner, *product, *scales, *attention;
+  void *tiles;
+
+  bool make(const Model &m, int64_t tokens, int64_t pairs, int64_t longest) {
+    const int64_t widest = m.inner > m.hidden ? m.inner : m.hidden;
+    hidden = floats(tokens * m.hidden);
+    qkv = floats(tokens * 3 * m.hidden);
+    seen = floats(tokens * m.hidden);
+    first = floats(pairs * m.hidden);
+    inner = floats(BLOCK * m.inner);
+    product = floats(BLOCK * m.hidden);
+    scales = floats(BLOCK);
+    attention = floats(attention_floats(longest, m.hidden / m.heads));
+    tiles = floats(BLOCK * widest);
+    return hidden && qkv && seen && first && inner && product && scales && attention && tiles;
+  }
+
+  void give_back() {
+    float *const parts[] = {hidden, qkv,    seen,      first,        inner,
+                            product, scales, attention, (float *)tiles};
+    for (float *part : parts) free(part);
+  }
+};
+
+// Rows of the next block: about as many in each, and full tiles but for the last.
+int64_t block_rows(int64_t rows) {
+  const int64_t blocks = (rows + BLOCK - 1) / BLOCK;
+  const int64_t even = (rows + blocks - 1) / blocks;
+  return (even + ROWS - 1) / ROWS * ROWS;
+}
+
+// Adds `b` to `a` and normalises the sum, in place.
+void add_norm(float *a, const float *b, int64_t width, const Norm &norm) {
+  __m256 sum = _mm256_setzero_ps();
+  for (int64_t i = 0; i < width; i += 8) {
+    __m256 x = _mm256_loadu_ps(a + i);
+    if (b) x = _mm256_add_ps(x, _mm256_loadu_ps(b + i));
+    _mm256_storeu_ps(a + i, x);
+    sum = _mm256_add_ps(sum, x);
+  }
+  const __m256 mean = all(sum8(sum) / (float)width);
+  __m256 squares = _mm256_setzero_ps();
+  for (int64_t i = 0; i < width; i += 8) {
+    const __m256 x = _mm256_sub_ps(_mm256_loadu_ps(a + i), mean);
+    squares = _mm256_fmadd_ps(x, x, squares);
+  }
+  const float variance = sum8(squares) / (float)width;
+  const __m256 scale = all(1.0f / sqrtf(variance + (float)norm.epsilon));
+  for (int64_t i = 0; i < width; i += 8) {
+    const __m256 x = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(a + i), mean), scale);
+    const __m256 bias = norm.bias ? _mm256_loadu_ps(norm.bias + i) : _mm256_setzero_ps();
+    _mm256_storeu_ps(a + i, _mm256_fmadd_ps(x, _mm256_loadu_ps(norm.weight + i), bias));
+  }
+}
+
+void embed(const Model &m, const Batch &batch, const Piece &piece, float *hidden) {
+  for (int64_t t = 0; t < piece.tokens; t++, hidden += m.hidden) {
+    const int64_t token = piece.first_token + t;
+    const float *word = m.words + batch.ids[token] * m.hidden;
+    const float *place = m.places + batch.positions[token] * m.hidden;
+    const float *type =
+        m.types ? m.types + (batch.types ? batch.types[token] : 0) * m.hidden : nullptr;
+    for (int64_t i = 0; i < m.hidden; i += 8) {
+      __m256 x = _mm256_add_ps(_mm256_loadu_ps(word + i), _mm256_loadu_ps(place + i));
+      if (type) x = _mm256_add_ps(x, _mm256_loadu_ps(type + i));
+      _mm256_storeu_ps(hidden + i, x);
+    }
+    add_norm(hidden, nullptr, m.hidden, m.norm);
+  }
+}
+
+template <class Weight, int activation>
+class Encoder {
+  using Unit = typename Kind<Weight>::Unit;
+
+ public:
+  Encoder(const Model &model, const Batch &batch, Room &room, int64_t longest)
+      : m(model),
+        batch(batch),
+        room(room),
+        attention(attention_room(room.attention, longest, model.hidden / model.heads)) {}
+
+  // All layers for the pairs of one piece of work; `out` is where the batch's results begin.
+  void run(const Piece &piece, float *out) {
+    embed(m, batch, piece, room.hidden);
+    for (int64_t i = 0; i < m.layers; i++) layer(m.layer[i], piece, i == m.layers - 1);
+    if (batch.first_only)
+      memcpy(out + piece.first_pair * m.hidden, room.first,
+             piece.pairs * m.hidden * sizeof(float));
+    else
+      memcpy(out + piece.first_token * m.hidden, room.hidden,
+             piece.tokens * m.hidden * sizeof(float));
+  }
+
+ private:
+  const Model &m;
+  const Batch &batch;
+  Room &room;
+  const AttentionRoom attention;
+
+  void lay(const float *x, int64_t rows, int64_t inputs) {
+    lay_rows(x, inputs, rows, inputs, (Unit *)room.tiles, room.scales);
+  }
+
+  template <int kind = NONE>
+  void times(const Product &w, int64_t rows, int64_t begin, int64_t end, float *out,
+             int64_t stride) {
+    multiply<Weight, kind>((const Unit *)room.tiles, room.scales, rows, w, begin, end, out,
+                           stride);
+  }
+
+  void layer(const Layer &l, const Piece &piece, bool last) {
+    const bool trim = last && batch.first_only;
+    const int64_t begin = trim ? m.hidden : 0;  // queries come first, and only first tokens ask
+    blocks(piece.tokens, [&](int64_t row, int64_t rows) {
+      lay(room.hidden + row * m.hidden, rows, m.hidden);
+      times(l.qkv, rows, begin, 3 * m.hidden, room.qkv + row * 3 * m.hidden, 3 * m.hidden);
+    });
+    if (trim) {
+      first_queries(l, piece);
+      look(piece, true);
+      finish(l, piece.pairs, room.first);
+    } else {
+      look(piece, false);
+      finish(l, piece.tokens, room.hidden);
+    }
+  }
+
+  // First tokens' states to `room.first`, and their queries to where other tokens' would be.
+  void first_queries(const Layer &l, const Piece &piece) {
+    int64_t token = 0;
+    for (int64_t p = 0; p < piece.pairs; token += batch.lengths[piece.first_pair + p++])
+      memcpy(room.first + p * m.hidden, room.hidden + token * m.hidden,
+             m.hidden * sizeof(float));
+    blocks(piece.pairs, [&](int64_t row, int64_t rows) {
+      lay(room.first + row * m.hidden, rows, m.hidden);
+      times(l.qkv, rows, 0, m.hidden, room.product, m.hidden);
+      for (int64_t r = 0; r < rows; r++)
+        memcpy(room.qkv + (row + r) * 3 * m.hidden, room.product + r * m.hidden,
+               m.hidden * sizeof(float));
+    });
+  }
+
+  void look(const Piece &piece, bool first) {
+    const int64_t size = m.hidden / m.heads, stride = 3 * m.hidden;
+    int64_t token = 0;
+    for (int64_t p = 0; p < piece.pairs; p++) {
+      const int64_t keys = batch.lengths[piece.first_pair + p], asking = first ? p : token;
+      const float *k = room.qkv + token * stride + m.hidden, *v = k + m.hidden;
+      for (int64_t h = 0; h < m.heads; h++)
+        attend(room.qkv + asking * stride + h * size, first ? 1 : keys, stride, k + h * size,
+               v + h * size, keys, stride, size, room.seen + asking * m.hidden + h * size,
+               m.hidden, attention);
+      token += keys;
+    }
+  }
+
+  // What follows attention, for rows of `room.seen`, into `hidden`, which has the residual.
+  void finish(const Layer &l, int64_t count, float *hidden) {
+    blocks(count, [&](int64_t row, int64_t rows) {
+      float *here = hidden + row * m.hidden;
+      lay(room.seen + row * m.hidden, rows, m.hidden);
+      times(l.out, rows, 0, m.hidden, room.product, m.hidden);
+      for (int64_t r = 0; r < rows; r++)
+        add_norm(here + r * m.hidden, room.product + r * m.hidden, m.hidden, l.out_norm);
+      lay(here, rows, m.hidden);
+      times<activation>(l.up, rows, 0, m.inner, room.inner, m.inner);
+      lay(room.inner, rows, m.inner);
+      times(l.down, rows, 0, m.hidden, room.product, m.hidden);
+      for (int64_t r = 0; r < rows; r++)
+        add_norm(here + r * m.hidden, room.product + r * m.hidden, m.hidden, l.down_norm);
+    });
+  }
+
+  template <class Do>
+  static void blocks(int64_t count, Do what) {
+    const int64_t most = count ? block_rows(count) : 0;
+    for (int64_t row = 0; row < count; row += most)
+      what(row, count - row < most ? count - row : most);
+  }
+};
+
+template <class Weight, int activation>
+void drain(Work &work, Room &room) {
+  Encoder<Weight, activation> encoder(*work.model, *work.batch, room, work.longest);
+  for (;;) {
+    const int64_t i = __atomic_fetch_add(&work.next, 1, __ATOMIC_RELAXED);
+    if (i >= work.count) return;
+    encoder.run(work.pieces[i], work.out);
+  }
+}
+
+template <class Weight>
+void by_activation(Work &work, Room &room) {
+  switch (work.model->activation) {
+    case GELU: return drain<Weight, GELU>(work, room);
+    case GELU_TANH: return drain<Weight, GELU_TANH>(work, room);
+    default: return drain<Weight, RELU>(work, room);
+  }
+}
+
+void *thread(void *argument) {
+  Work &work = *(Work *)argument;
+  Room room;
+  if (room.make(*work.model, work.largest, work.largest, work.longest)) {
+    if (work.model->bits == 16)
+      by_activation<int16_t>(work, room);
+    else
+      by_activation<float>(work, room);
+  } else {
+    __atomic_store_n(&work.failed, 1, __ATOMIC_RELAXED);
+  }
+  room.give_back();
+  return nullptr;
+}
+
+// Pairs in order, in pieces of some hundred tokens; `pieces` has room for one per pair.
+void cut(Work &work, Piece *pieces) {
+  const Batch &batch = *work.batch;
+  int64_t tokens = 0;
+  for (int64_t p = 0; p < batch.pairs; p++) {
+    tokens += batch.lengths[p];
+    if (batch.lengths[p] > work.longest) work.longest = batch.lengths[p];
+  }
+  int64_t wanted = tokens / (4 * (batch.threads > 0 ? batch.threads : 1));
+  wanted = wanted < FEWEST_TOKENS ? FEWEST_TOKENS : wanted > MOST_TOKENS ? MOST_TOKENS : wanted;
+  Piece piece = {0, 0, 0, 0};
+  for (int64_t p = 0; p < batch.pairs; p++) {
+    if (piece.pairs && piece.tokens + batch.lengths[p] > wanted) {
+      pieces[work.count++] = piece;
+      piece = {p, 0, piece.first_token + piece.tokens, 0};
+    }
+    piece.pairs++;
+    piece.tokens += batch.lengths[p];
+    if (piece.tokens > work.largest) work.largest = piece.tokens;
+  }
+  if (piece.pairs) pieces[work.count++] = piece;
+  work.pieces = pieces;
+}
+
+constexpr int MOST_THREADS = 256;
+
+}  // namespace
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+// Increased whenever a structure of model.h or a function below changes.
+EXPORTED int32_t rw_version() { return 1; }
+
+// Last hidden states: a row per pair (its first token's) or per token. 0, or 1 for lack of memory.
+EXPORTED int32_t rw_encode(const Model *model, const Batch *batch, float *out) {
+  Piece *pieces = (Piece *)malloc((batch->pairs > 0 ? batch->pairs : 1) * sizeof(Piece));
+  if (!pieces) return 1;
+  Work work = {model, batch, nullptr, 0, 0, 0, out, 0, 0};
+  cut(work, pieces);
+  pthread_t helpers[MOST_THREADS];
+  int started = 0;
+  while (started + 1 < batch->threads && started + 1 < work.count && started < MOST_THREADS &&
+         pthread_create(&helpers[started], nullptr, thread, &work) == 0)
+    started++;
+  if (work.count) thread(&work);
+  for (int i = 0; i < started; i++) pthread_join(helpers[i], nullptr);
+  free(pieces);
+  // A thread without memory leaves its share to the others; if all lack it, pieces are left.
+  return work.failed && work.next < work.count ? 1 : 0;
+}
