@@ -11,7 +11,10 @@ ARG BASE=docker.io/library/python:3.12.13-slim-trixie
 
 FROM ${BASE} AS wheel
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+# For the compiled library; where no package can be fetched, the wheel is made without it.
+RUN apt-get update && apt-get install -y --no-install-recommends g++ \
+    || echo "No compiler: models of the backend native will not run in this image."
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src ./src
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 

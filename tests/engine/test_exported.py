@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rankwright.engine import cpu
-from rankwright.engine.exported import ExportedOptions, padded_features, score_exported
+from rankwright.engine.exported import (
+    TOKEN_BUDGET,
+    ExportedOptions,
+    padded_features,
+    score_exported,
+)
 from rankwright.engine.onnx_runtime import OnnxBackend
 from rankwright.engine.openvino_runtime import OpenVinoBackend
 from rankwright.engine.tokenize import PairTokenizer, TokenizedPairs
@@ -30,6 +35,7 @@ class Sums:
     name = "sums"
     inputs = frozenset({"input_ids", "attention_mask"})
     computes = "float32"
+    token_budget = TOKEN_BUDGET
 
     def __init__(self, concurrency: int = 1, width_step: int = 1) -> None:
         self.concurrency = concurrency

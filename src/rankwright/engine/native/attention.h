@@ -1,70 +1,97 @@
 // Attention of one head of one pair, in float32.
 //
 // Sixteen queries go through at a time, as columns: scores lie as [keys][16], so that the softmax
-// needs no sums across a register, and the product with the values takes them as they are.
+// needs no sums across a register, and the product with the values broadcasts them from there.
 #pragma once
 #include <math.h>
 #include <string.h>
 
-#include "vector.h"
+#include "product.h"
 
 constexpr int QUERIES = 16;
+constexpr int KEY_STEP = 12;  // room for keys is a multiple of this: of six rows and of four steps
 
-// out[r][0..16) = sum over k of a[r * row + k * step] * b[k][0..16), for `count` rows.
-template <int count>
-static inline void add_rows(const float *a, int64_t row, int64_t step, const float *b,
-                            int64_t depth, float *out) {
-  __m256 s[count][2];
-#pragma GCC unroll 6
-  for (int r = 0; r < count; r++) s[r][0] = s[r][1] = _mm256_setzero_ps();
-  for (int64_t k = 0; k < depth; k++, b += QUERIES) {
-    const __m256 b0 = _mm256_load_ps(b), b1 = _mm256_load_ps(b + 8);
-#pragma GCC unroll 6
-    for (int r = 0; r < count; r++) {
-      const __m256 x = _mm256_broadcast_ss(a + r * row + k * step);
-      s[r][0] = _mm256_fmadd_ps(x, b0, s[r][0]);
-      s[r][1] = _mm256_fmadd_ps(x, b1, s[r][1]);
-    }
-  }
-#pragma GCC unroll 6
-  for (int r = 0; r < count; r++) {
-    _mm256_store_ps(out + r * QUERIES, s[r][0]);
-    _mm256_store_ps(out + r * QUERIES + 8, s[r][1]);
-  }
+// Like RW_TILE of product.h, but for rows that lie elsewhere: keys `far` bytes apart, with `a` at the
+// first three and `c` at the others; weights side by side, and the next key's 64 bytes on.
+#define RW_FIRST(row) "vbroadcastss " row ", %%ymm14\n\t"
+#define RW_BOTH(s0, s1)                            \
+  "vfmadd231ps %%ymm12, %%ymm14, %%ymm" s0 "\n\t" \
+  "vfmadd231ps %%ymm13, %%ymm14, %%ymm" s1 "\n\t"
+#define RW_COLUMNS(b0, b1) \
+  "vmovaps " b0 "(%[b]), %%ymm12\n\tvmovaps " b1 "(%[b]), %%ymm13\n\t"
+#define RW_SCORE_STEP(at, b0, b1)                                             \
+  RW_COLUMNS(b0, b1)                                                          \
+  RW_FIRST(at "(%[a])") RW_BOTH("0", "1")                                     \
+  RW_FIRST(at "(%[a],%[far])") RW_BOTH("2", "3")                              \
+  RW_FIRST(at "(%[a],%[far],2)") RW_BOTH("4", "5")                            \
+  RW_FIRST(at "(%[c])") RW_BOTH("6", "7")                                     \
+  RW_FIRST(at "(%[c],%[far])") RW_BOTH("8", "9")                              \
+  RW_FIRST(at "(%[c],%[far],2)") RW_BOTH("10", "11")
+#define RW_ZERO(at, s) "vxorps %%ymm" s ", %%ymm" s ", %%ymm" s "\n\t"
+#define RW_REGISTERS                                                                    \
+  "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", \
+      "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+
+// Six keys of `size` numbers times sixteen queries: out[6][16].
+static inline void score_tile(const float *a, int64_t size, const float *b, float *out) {
+  const float *c = a + 3 * size;
+  int64_t depth = size;
+  asm volatile(RW_SUMS(RW_ZERO)
+               ".p2align 5\n1:\n\t"
+               RW_SCORE_STEP("0", "0", "32") RW_SCORE_STEP("4", "64", "96")
+               RW_SCORE_STEP("8", "128", "160") RW_SCORE_STEP("12", "192", "224")
+               "add $16, %[a]\n\tadd $16, %[c]\n\tadd $256, %[b]\n\tsub $4, %[k]\n\tjnz 1b\n\t"
+               RW_SUMS(RW_STORE)
+               : [a] "+r"(a), [c] "+r"(c), [b] "+r"(b), [k] "+r"(depth)
+               : [far] "r"(size * sizeof(float)), [s] "r"(out)
+               : RW_REGISTERS);
 }
 
-static inline void all_rows(const float *a, int64_t rows, int64_t row, int64_t step,
-                            const float *b, int64_t depth, float *out) {
-  int64_t r = 0;
-  for (; r + 6 <= rows; r += 6) add_rows<6>(a + r * row, row, step, b, depth, out + r * QUERIES);
-  a += r * row;
-  out += r * QUERIES;
-  switch (rows - r) {
-    case 1: add_rows<1>(a, row, step, b, depth, out); break;
-    case 2: add_rows<2>(a, row, step, b, depth, out); break;
-    case 3: add_rows<3>(a, row, step, b, depth, out); break;
-    case 4: add_rows<4>(a, row, step, b, depth, out); break;
-    case 5: add_rows<5>(a, row, step, b, depth, out); break;
-    default: break;
-  }
+#define RW_SEEN_STEP(b0, b1, a0, a1, a2, a3, a4, a5) \
+  RW_STEP(RW_ROW32, b0, b1, a0, a1, a2, a3, a4, a5)
+
+// Weights of six queries, as [keys][16], times sixteen numbers of the values: out[6][16].
+static inline void seen_tile(const float *a, const float *b, int64_t keys, float *out) {
+  asm volatile(RW_SUMS(RW_ZERO)
+               ".p2align 5\n1:\n\t"
+               RW_SEEN_STEP("0", "32", "0", "4", "8", "12", "16", "20")
+               RW_SEEN_STEP("64", "96", "64", "68", "72", "76", "80", "84")
+               RW_SEEN_STEP("128", "160", "128", "132", "136", "140", "144", "148")
+               RW_SEEN_STEP("192", "224", "192", "196", "200", "204", "208", "212")
+               "add $256, %[a]\n\tadd $256, %[b]\n\tsub $4, %[k]\n\tjnz 1b\n\t"
+               RW_SUMS(RW_STORE)
+               : [a] "+r"(a), [b] "+r"(b), [k] "+r"(keys)
+               : [s] "r"(out)
+               : RW_REGISTERS);
 }
 
 // What one thread needs for the longest pair: keys and values of a head, scores, queries, output.
 struct AttentionRoom {
-  float *keys, *values, *scores, *queries, *seen;
+  float *keys, *values, *scores, *queries, *seen, *totals;
 };
 
+static inline int64_t key_room(int64_t keys) {
+  return (keys + KEY_STEP - 1) / KEY_STEP * KEY_STEP;
+}
+
+static inline int64_t value_width(int64_t size) { return (size + 15) / 16 * 16; }
+
 static inline int64_t attention_floats(int64_t longest, int64_t size) {
-  return longest * (2 * size + QUERIES) + 2 * size * QUERIES;
+  const int64_t keys = key_room(longest);
+  // Tiles of six reach two beyond sixteen queries.
+  return keys * (size + value_width(size) + QUERIES) + QUERIES + size * QUERIES +
+         6 * QUERIES + QUERIES;
 }
 
 static inline AttentionRoom attention_room(float *from, int64_t longest, int64_t size) {
+  const int64_t keys = key_room(longest);
   AttentionRoom room;
-  room.keys = from;
-  room.values = room.keys + longest * size;
-  room.scores = room.values + longest * size;
-  room.queries = room.scores + longest * QUERIES;
+  room.scores = from;
+  room.queries = room.scores + keys * QUERIES + QUERIES;
   room.seen = room.queries + size * QUERIES;
+  room.totals = room.seen + 6 * QUERIES;
+  room.values = room.totals + QUERIES;
+  room.keys = room.values + keys * value_width(size);
   return room;
 }
 
@@ -101,32 +128,51 @@ static inline void lay_queries(const float *q, int64_t stride, int64_t count, in
     }
 }
 
+// Keys as they are and values in panels of sixteen numbers, [panel][keys][16]; what lies beyond
+// the keys, up to `key_room`, is zero. Copied, because rows that lie a multiple of the cache's size
+// apart would push each other out.
+static inline void lay_keys(const float *k, const float *v, int64_t keys, int64_t stride,
+                            int64_t size, const AttentionRoom &room) {
+  const int64_t all_keys = key_room(keys);
+  for (int64_t i = 0; i < keys; i++)
+    memcpy(room.keys + i * size, k + i * stride, size * sizeof(float));
+  memset(room.keys + keys * size, 0, (all_keys - keys) * size * sizeof(float));
+  for (int64_t d = 0; d < size; d += 16) {
+    float *panel = room.values + d * all_keys;
+    const int64_t width = size - d < 16 ? size - d : 16;
+    if (width < 16) memset(panel, 0, all_keys * 16 * sizeof(float));
+    for (int64_t i = 0; i < keys; i++)
+      memcpy(panel + i * 16, v + i * stride + d, width * sizeof(float));
+    memset(panel + keys * 16, 0, (all_keys - keys) * 16 * sizeof(float));
+  }
+}
+
 // One head of one pair: `queries` rows of q, `keys` rows of k and v, to `queries` rows of out.
 static inline void attend(const float *q, int64_t queries, int64_t q_stride, const float *k,
                           const float *v, int64_t keys, int64_t stride, int64_t size, float *out,
                           int64_t out_stride, const AttentionRoom &room) {
-  // Copied, because rows that lie a multiple of the cache's size apart would push each other out.
-  for (int64_t i = 0; i < keys; i++) {
-    memcpy(room.keys + i * size, k + i * stride, size * sizeof(float));
-    memcpy(room.values + i * size, v + i * stride, size * sizeof(float));
-  }
+  const int64_t all_keys = key_room(keys);
+  lay_keys(k, v, keys, stride, size, room);
   for (int64_t begin = 0; begin < queries; begin += QUERIES) {
     const int64_t count = queries - begin < QUERIES ? queries - begin : QUERIES;
     lay_queries(q + begin * q_stride, q_stride, count, size, room.queries);
-    all_rows(room.keys, keys, size, 1, room.queries, size, room.scores);
+    for (int64_t i = 0; i < keys; i += 6)
+      score_tile(room.keys + i * size, size, room.queries, room.scores + i * QUERIES);
     __m256 total[2];
     weigh(room.scores, keys, total);
-    all_rows(room.values, size, 1, size, room.scores, keys, room.seen);
-    for (int half = 0; half < 2; half++) {
-      const __m256 share = _mm256_div_ps(all(1.0f), total[half]);
-      for (int64_t d = 0; d < size; d += 8) {
-        __m256 r[8];
-        for (int i = 0; i < 8; i++)
-          r[i] = _mm256_mul_ps(_mm256_load_ps(room.seen + (d + i) * QUERIES + half * 8), share);
-        transpose8(r);
-        for (int i = 0; i < 8 && half * 8 + i < count; i++)
-          _mm256_storeu_ps(out + (begin + half * 8 + i) * out_stride + d, r[i]);
+    memset(room.scores + keys * QUERIES, 0, (all_keys - keys) * QUERIES * sizeof(float));
+    for (int c = 0; c < 2; c++)
+      _mm256_storeu_ps(room.totals + 8 * c, _mm256_div_ps(all(1.0f), total[c]));
+    for (int64_t first = 0; first < count; first += 6)
+      for (int64_t d = 0; d < size; d += 16) {
+        seen_tile(room.scores + first, room.values + d * all_keys, all_keys, room.seen);
+        for (int64_t r = 0; r < 6 && first + r < count; r++) {
+          float *to = out + (begin + first + r) * out_stride + d;
+          const __m256 share = _mm256_broadcast_ss(room.totals + first + r);
+          const float *from = room.seen + r * 16;
+          _mm256_storeu_ps(to, _mm256_mul_ps(_mm256_load_ps(from), share));
+          if (d + 8 < size) _mm256_storeu_ps(to + 8, _mm256_mul_ps(_mm256_load_ps(from + 8), share));
+        }
       }
-    }
   }
 }
