@@ -1,4 +1,4 @@
-"""The compiled library in the wheel: what is built, with which compiler, and what if there is none."""
+"""The compiled library in the wheel: what is built, and what if there is no compiler."""
 
 from __future__ import annotations
 

@@ -175,7 +175,8 @@ def test_only_what_the_image_is_made_of_reaches_the_builder() -> None:
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     allowed = {rule[1:] for rule in rules if rule.startswith("!")}
-    assert allowed == {"pyproject.toml", "README.md", "LICENSE", "src", "deploy/*.txt", "models"}
+    sources = {"pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "src"}
+    assert allowed == sources | {"deploy/*.txt", "models"}
     for stage in stages():
         for copied in values(stage, "COPY"):
             if copied.startswith(("--from=", "${MODEL}")):

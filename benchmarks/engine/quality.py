@@ -1,4 +1,4 @@
-"""Whether bfloat16 changes rankings: the same model and candidates in two number formats.
+"""Whether bfloat16 and int16 change rankings: the same model and candidates in each format.
 
 A head that was never trained gives scores that are nearly equal, so the model is trained first.
 """
@@ -15,12 +15,14 @@ from benchmarks.engine.worker import LEARNING_RATE, Worker
 from scipy.stats import kendalltau
 
 from rankwright.data.types import RankingData
+from rankwright.engine.native.library import unavailable
 from rankwright.evaluation import evaluate_run
 from rankwright.mining import BM25, retrieve
 
 __all__ = ["measure"]
 
 MEASURE = "nDCG@10"
+KINDS = ("bfloat16", *(("int16",) if unavailable() is None else ()))
 BATCH = 32
 
 
@@ -88,22 +90,25 @@ def _compare(model: Any, data: RankingData, queries: int, depth: int) -> dict[st
     texts = [(data.queries[q], data.corpus[d]) for q, d in names]
     scores = {
         precision: model.score(texts, show_progress_bar=False, precision=precision).logits[:, 0]
-        for precision in ("float32", "bfloat16")
+        for precision in ("float32", *KINDS)
     }
-    taus = []
-    start = 0
-    for hits in run.values():
-        part = slice(start, start + len(hits))
-        start += len(hits)
-        if len(hits) > 1:
-            taus.append(kendalltau(scores["float32"][part], scores["bfloat16"][part]).statistic)
+    sizes = [len(hits) for hits in run.values()]
     qrels = {q: judged[q] for q in chosen}
-    found = {"queries": len(chosen), "pairs": len(texts), "kendall_tau": float(np.nanmean(taus))}
+    found: dict[str, Any] = {"queries": len(chosen), "pairs": len(texts)}
     for precision, values in scores.items():
         ranked: dict[str, dict[str, float]] = {q: {} for q in run}
         for (q, d), score in zip(names, values.tolist(), strict=True):
             ranked[q][d] = score
-        found[f"{MEASURE} {precision}"] = evaluate_run(qrels, ranked, [MEASURE]).mean[MEASURE]
-    first = evaluate_run(qrels, run, [MEASURE]).mean[MEASURE]
-    difference = np.abs(scores["float32"] - scores["bfloat16"])
-    return {**found, f"{MEASURE} BM25": first, "largest_difference": float(difference.max())}
+        found[precision] = {
+            MEASURE: evaluate_run(qrels, ranked, [MEASURE]).mean[MEASURE],
+            "kendall_tau": _tau(scores["float32"], values, sizes),
+            "largest_difference": float(np.abs(scores["float32"] - values).max()),
+        }
+    return {**found, "BM25": {MEASURE: evaluate_run(qrels, run, [MEASURE]).mean[MEASURE]}}
+
+
+def _tau(a: Any, b: Any, sizes: list[int]) -> float:
+    """Mean over queries with several candidates."""
+    ends = np.cumsum(sizes)
+    parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True) if size > 1]
+    return float(np.nanmean([kendalltau(a[part], b[part]).statistic for part in parts]))

@@ -41,6 +41,7 @@ def render(results: dict[str, Any]) -> str:
     rows = results["rows"]
     for name, function in (
         ("share-of-peak", _share),
+        ("compiled", _compiled),
         ("prepacked", _prepacked),
         ("memory-growth", _growth),
         ("quality", _quality),
@@ -82,8 +83,9 @@ def _number(value: float) -> str:
 def _share(row: dict[str, Any]) -> str:
     peak, work = row["peak"], row["work"]
     told = "; ".join(
-        f"{share['flops'] / 1e9:,.0f} of {peak[share['kind']] / 1e9:,.0f} GFLOP/s "
+        f"{share['flops'] / 1e9:,.0f} of {peak[share['of']] / 1e9:,.0f} GFLOP/s "
         f"({share['share']:.0%}) in {share['kind']}"
+        f"{'' if share['of'] == share['kind'] else ', measured by the rate of ' + share['of']}"
         for share in row["shares"].values()
     )
     return (
@@ -91,6 +93,17 @@ def _share(row: dict[str, Any]) -> str:
         "the best of several shapes of PyTorch's `linear` and of prepacked products; A has "
         f"{work['tokens'] / work['pairs']:.0f} tokens per pair on average, the longest "
         f"{work['longest']}."
+    )
+
+
+def _compiled(row: dict[str, Any]) -> str:
+    if row["unavailable"] is not None:
+        return f"The compiled library could not be measured: {row['unavailable']}."
+    rates = {kind: _number(side["median"]) for kind, side in row["rates"].items()}
+    return (
+        f"Scoring A in the compiled library: {rates['int16']} pairs/s in int16, "
+        f"{rates['float32']} in float32; in PyTorch {rates['PyTorch']} in float32 (the library is "
+        f"{'on' if row['suggested'] else 'off'} by default on this processor)."
     )
 
 
@@ -119,16 +132,21 @@ def _growth(row: dict[str, Any]) -> str:
 
 def _quality(row: dict[str, Any]) -> str:
     lines = [
-        f"Rankings in bfloat16 against float32, after {row['steps']} training steps on "
+        f"Rankings in narrower formats against float32, after {row['steps']} training steps on "
         f"{row['trained_on']}:",
         "",
-        "| data | Kendall's tau | nDCG@10 float32 | nDCG@10 bfloat16 | nDCG@10 BM25 |",
-        "|---|---:|---:|---:|---:|",
+        "| data | format | Kendall's tau | nDCG@10 | in float32 | BM25 |",
+        "|---|---|---:|---:|---:|---:|",
     ]
     for name, load in row["loads"].items():
-        values = [load[f"nDCG@10 {kind}"] for kind in ("float32", "bfloat16", "BM25")]
-        cells = " | ".join(f"{value:.4f}" for value in values)
-        lines.append(f"| {name} | {load['kendall_tau']:.4f} | {cells} |")
+        exact, first = load["float32"]["nDCG@10"], load["BM25"]["nDCG@10"]
+        for kind in ("bfloat16", "int16"):
+            if kind in load:
+                found = load[kind]
+                lines.append(
+                    f"| {name} | {kind} | {found['kendall_tau']:.4f} | {found['nDCG@10']:.4f} | "
+                    f"{exact:.4f} | {first:.4f} |"
+                )
     return "\n".join(lines)
 
 

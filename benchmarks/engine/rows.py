@@ -148,7 +148,9 @@ def share_row(bench: Bench) -> dict[str, Any]:
         rates = [bench.predict(bench.ours, precision, None, "share") for _ in range(s.repeats)]
         reached = work["flops"] / (work["pairs"] / median(rates))
         kind = work["auto"] if precision == "auto" else precision
-        shares[precision] = {"kind": kind, "flops": reached, "share": reached / peak[kind]}
+        # Nothing in PyTorch multiplies 16-bit integers, whose own peak is hence not known.
+        of = kind if kind in peak else "float32"
+        shares[precision] = {"kind": kind, "flops": reached, "of": of, "share": reached / peak[of]}
     return {"group": "predict", "title": "share of peak", "work": work, "peak": peak} | {
         "shares": shares
     }
@@ -157,8 +159,9 @@ def share_row(bench: Bench) -> dict[str, Any]:
 def prepacked_row(bench: Bench) -> dict[str, Any]:
     """Ours on A with prepacked products wherever they are possible, and without them, in turn."""
     auto = bench.ours.ask("work", file=bench.pairs_file("A", 1), count=1)["auto"]
+    kinds = {"bfloat16": "auto"} if auto == "bfloat16" else {}
     rates: dict[str, Any] = {}
-    for kind, precision in {auto: "auto", "float32": "float32"}.items():
+    for kind, precision in {**kinds, "float32": "float32"}.items():
 
         def once(on: bool, precision: str = precision) -> Callable[[int], float]:
             def measured(_: int) -> float:
@@ -177,8 +180,23 @@ def prepacked_row(bench: Bench) -> dict[str, Any]:
     return {"group": "predict", "title": "prepacked products", "rates": rates}
 
 
+def compiled_row(bench: Bench) -> dict[str, Any]:
+    """Ours on A in the compiled library, in both of its formats, and in PyTorch, in turn."""
+    reason = bench.ours.ask("compiling", bits=None)["unavailable"]
+    rates: dict[str, list[float]] = {"int16": [], "float32": [], "PyTorch": []}
+    for repeat in range(-1, 0 if reason else bench.settings.repeats):
+        for kind, bits in (("int16", 16), ("float32", 32), ("PyTorch", 0)):
+            bench.ours.ask("compiling", bits=bits)
+            rate = bench.predict(bench.ours, "float32", None, "compiled")
+            if repeat >= 0:
+                rates[kind].append(rate)
+    told = bench.ours.ask("compiling", bits=None)
+    sides = {kind: summary(kind, values) for kind, values in rates.items() if values}
+    return {"group": "predict", "title": "compiled library", "rates": sides, **told}
+
+
 def quality_row(bench: Bench) -> dict[str, Any]:
-    """Rankings in bfloat16 against those in float32."""
+    """Rankings in bfloat16, and in int16 where that can be, against those in float32."""
     s = bench.settings
     found = bench.ours.ask(
         "quality",
@@ -189,7 +207,7 @@ def quality_row(bench: Bench) -> dict[str, Any]:
         depth=s.quality_depth,
         work=str(bench.work / "trainer"),
     )
-    return {"group": "quality", "title": "bfloat16 against float32", **found}
+    return {"group": "quality", "title": "narrow formats against float32", **found}
 
 
 def _batch(size: int | None) -> str:
@@ -251,6 +269,7 @@ ROWS = (
         ),
     ),
     Row("share-of-peak", "predict", share_row),
+    Row("compiled", "predict", compiled_row),
     Row("prepacked", "predict", prepacked_row),
     *(_train(load, precision) for load in workloads.TITLES for precision in ("fp32", "bf16")),
     Row(

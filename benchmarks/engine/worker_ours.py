@@ -17,7 +17,9 @@ from benchmarks.engine.worker import Worker, serve
 from torch.nn import functional as F
 
 from rankwright import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments, losses
-from rankwright.engine.precision import resolve_precision
+from rankwright.engine.native import library
+from rankwright.engine.native.choice import compiling
+from rankwright.engine.precision import precision_name
 from rankwright.engine.prepacked import lay_out, prepacking, product, suggested, unavailable
 from rankwright.recipes.demo import minilm_folder
 
@@ -100,17 +102,25 @@ class OurWorker(Worker):
             "truncated": int(tokens.truncated),
             "flops": forward_flops(lengths, shape, first_only=True),
             "flops_all_tokens": forward_flops(lengths, shape, first_only=False),
-            "auto": str(resolve_precision("auto", "cpu")).removeprefix("torch."),
+            "auto": precision_name("auto"),
         }
 
     def do_prepacking(self, on: bool | None) -> dict[str, Any]:
         """Prepacked products from here on: wherever possible, nowhere, or as the processor asks."""
         self._switch.close()
         self._switch.enter_context(prepacking(on))
+        if on is not None:  # where the compiled library runs, there is nothing to prepack
+            self._switch.enter_context(compiling(0))
         return {
             name: {"unavailable": unavailable(dtype), "suggested": suggested(dtype)}
             for name, dtype in DTYPES.items()
         }
+
+    def do_compiling(self, bits: int | None) -> dict[str, Any]:
+        """The compiled library from here on: with 32 or 16 bits, not, or as the processor asks."""
+        self._switch.close()
+        self._switch.enter_context(compiling(bits))
+        return {"unavailable": library.unavailable(), "suggested": library.suggested()}
 
     def do_peak(self, seconds: float) -> dict[str, Any]:
         """The best rate in FLOP per second, for each number format, of `F.linear` and prepacked."""

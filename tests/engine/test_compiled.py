@@ -130,7 +130,9 @@ def test_int16_is_refused_where_it_cannot_be(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = CrossEncoder(save_tiny(tmp_path / "m", "modernbert"), device="cpu")
-    with pytest.raises(InputError, match="int16.*BERT and its relatives only.*'float32', or 'auto'"):
+    with pytest.raises(
+        InputError, match="int16.*BERT and its relatives only.*'float32', or 'auto'"
+    ):
         other.predict(PAIRS, precision="int16")
     with compiling(16):  # as "auto" asks: a wish, no demand
         other.predict(PAIRS)

@@ -226,7 +226,7 @@ def test_no_sum_of_16_bit_products_can_overflow(
 @needs_library
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_the_largest_sums_come_out_right(sign: float) -> None:
-    """All inputs of the feed-forward's second product alike, and all its weights: the worst case."""
+    """All inputs of the second feed-forward product alike, and all its weights: the worst case."""
     model = bert(32, 3072, 2, hidden_act="relu")
     layer = model.encoder.layer[0]
     with torch.no_grad():
@@ -290,3 +290,35 @@ def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: An
     finally:
         monkeypatch.undo()
         library._load.cache_clear()
+
+
+PLACES_OF_NAN = (
+    "embeddings.word_embeddings.weight",
+    "embeddings.LayerNorm.weight",
+    "encoder.layer.0.attention.self.query.weight",
+    "encoder.layer.0.attention.self.key.bias",
+    "encoder.layer.1.attention.self.value.weight",
+    "encoder.layer.1.attention.output.dense.bias",
+    "encoder.layer.0.intermediate.dense.weight",
+    "encoder.layer.1.intermediate.dense.bias",
+    "encoder.layer.1.output.dense.weight",
+    "encoder.layer.1.output.LayerNorm.bias",
+)
+
+
+@needs_library
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", PLACES_OF_NAN)
+def test_what_is_no_number_stays_so(name: str, value: float, activation: str) -> None:
+    """A single bad weight must not become a score that looks like any other."""
+    model = bert(hidden_act=activation)
+    model.get_parameter(name).data.view(-1)[3] = value
+    pairs = batch([5, 12])
+    if "word_embeddings" in name:
+        pairs.ids[:] = 0
+    wanted = [bool(np.isfinite(row[0]).all()) for row in expected(model, pairs)]
+    assert wanted == [False, False]
+    for bits in (32, 16):
+        found = compiled(model, bits)(pairs, first_only=True, threads=1)
+        assert [bool(np.isfinite(row).all()) for row in found] == wanted, bits

@@ -131,9 +131,7 @@ def test_the_gate_refuses(tmp_path: Path) -> None:
         export(path, backend="native", precision="int16", **{**LIMITS, "max_difference": 1e-9})
 
 
-def test_without_the_library(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_library(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "unavailable", lambda: "it was not built")
     monkeypatch.setattr("rankwright.export.pipeline.unavailable", lambda: "it was not built")
     with pytest.raises(ExportError, match="it was not built"):

@@ -71,8 +71,8 @@ def evaluate(
         str,
         typer.Option(
             "--backend",
-            help="What runs --model: torch, or for an export onnx, openvino, native or auto, perhaps "
-            "with its precision, as in onnx:int8. --base is run by torch.",
+            help="What runs --model: torch, or for an export onnx, openvino, native or auto, "
+            "perhaps with its precision, as in onnx:int8. --base is run by torch.",
         ),
     ] = "torch",
     overwrite: Annotated[

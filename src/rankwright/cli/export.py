@@ -34,9 +34,14 @@ Threads = Annotated[
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub name of a model.")],
-    backend: Annotated[str, typer.Option("--backend", help="onnx, openvino or native (our own code, for AVX2).")] = "onnx",
+    backend: Annotated[
+        str, typer.Option("--backend", help="onnx, openvino or native (our own code, for AVX2).")
+    ] = "onnx",
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32, bf16 (openvino), int16 (native) or int8 (onnx, openvino).")
+        str,
+        typer.Option(
+            "--precision", help="fp32, bf16 (openvino), int16 (native) or int8 (onnx, openvino)."
+        ),
     ] = "fp32",
     output: Annotated[
         str | None,
@@ -77,7 +82,7 @@ def export(
             "--proof-queries",
             min=0,
             help="Test queries of --data, beside the golden ones, that nDCG@10 is measured on in "
-            "int8 and bf16. The more, the surer its drop.",
+            "int16, int8 and bf16. The more, the surer its drop.",
         ),
     ] = 300,
     max_tries: Annotated[

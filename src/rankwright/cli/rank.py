@@ -66,8 +66,9 @@ def rank(
         str | None,
         typer.Option(
             "--backend",
-            help="auto, torch, onnx, openvino or native. auto takes an exported model of the folder "
-            "that agrees with float32, else torch. Left out: torch where it is installed, else auto.",
+            help="auto, torch, onnx, openvino or native. auto takes an exported model of the "
+            "folder that agrees with float32, else torch. Left out: torch where it is installed, "
+            "else auto.",
         ),
     ] = None,
     precision: Annotated[

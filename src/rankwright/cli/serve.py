@@ -30,8 +30,8 @@ def serve(
         str,
         typer.Option(
             "--backend",
-            help="auto, torch, onnx, openvino or native. auto takes an exported model of the folder "
-            "that agrees with float32, else torch.",
+            help="auto, torch, onnx, openvino or native. auto takes an exported model of the "
+            "folder that agrees with float32, else torch.",
         ),
     ] = "auto",
     device: Annotated[

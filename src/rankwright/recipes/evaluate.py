@@ -41,8 +41,8 @@ class EvaluateOptions:
         max_length: Most tokens per pair; None takes each model's own limit.
         precision: Number format of PyTorch's arithmetic.
         backend: What runs ``model``: ``"torch"``, or for an export ``"onnx"``, ``"openvino"``,
-            ``"native"`` or ``"auto"``, perhaps with its precision, as in ``"onnx:int8"``. ``base`` is run by
-            PyTorch, so the same folder as ``base`` shows what an export costs.
+            ``"native"`` or ``"auto"``, perhaps with its precision, as in ``"onnx:int8"``. ``base``
+            is run by PyTorch, so the same folder as ``base`` shows what an export costs.
     """
 
     model: str

@@ -103,11 +103,8 @@ static inline void lay_rows(const float *x, int64_t stride, int64_t rows, int64_
         continue;
       }
       const float *row = x + (first + r) * stride;
-      __m256 most = _mm256_setzero_ps();
-      for (int64_t k = 0; k < inputs; k += 8)
-        most = _mm256_max_ps(most, _mm256_andnot_ps(all(-0.0f), _mm256_loadu_ps(row + k)));
-      const float largest = max8(most);
-      scales[first + r] = largest / LARGEST;
+      const float largest = largest_of(row, inputs);
+      scales[first + r] = largest / LARGEST;  // infinite or no number, if the row has any such
       const __m256 factor = all(largest > 0 ? LARGEST / largest : 0.0f);
       for (int64_t k = 0; k < inputs; k += 16) {
         const __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(row + k), factor));
@@ -127,7 +124,7 @@ template <int activation>
 static inline __m256 activate(__m256 x) {
   if (activation == GELU) return gelu8(x);
   if (activation == GELU_TANH) return gelu_tanh8(x);
-  if (activation == RELU) return _mm256_max_ps(x, _mm256_setzero_ps());
+  if (activation == RELU) return _mm256_max_ps(_mm256_setzero_ps(), x);
   return x;
 }
 

@@ -1,12 +1,16 @@
 // Elementwise functions on eight floats at a time (AVX2 and FMA).
 #pragma once
 #include <immintrin.h>
+#include <stdint.h>
 
 static inline __m256 all(float value) { return _mm256_set1_ps(value); }
 
+// A value that is no number must stay one on its way to the scores, where it is refused. The
+// instructions for minimum and maximum return their second operand then, so the value comes second.
+
 // e**x to about 1 unit in the last place; below -87.3 the smallest normal number, not 0.
 static inline __m256 exp8(__m256 x) {
-  x = _mm256_min_ps(_mm256_max_ps(x, all(-87.3f)), all(88.3f));
+  x = _mm256_min_ps(all(88.3f), _mm256_max_ps(all(-87.3f), x));
   const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, all(1.44269504f)),
                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   // ln 2 in two parts, so that the difference is exact to float32's last bit.
@@ -28,7 +32,7 @@ static inline __m256 exp8(__m256 x) {
 // beyond 4 it is 1 in float32.
 static inline __m256 gelu8(__m256 x) {
   const __m256 z =
-      _mm256_min_ps(_mm256_max_ps(_mm256_mul_ps(x, all(0.70710678f)), all(-4.0f)), all(4.0f));
+      _mm256_min_ps(all(4.0f), _mm256_max_ps(all(-4.0f), _mm256_mul_ps(x, all(0.70710678f))));
   const __m256 s = _mm256_mul_ps(z, z);
   __m256 p = all(-2.72614225801306e-10f);
   p = _mm256_fmadd_ps(p, s, all(2.77068142495902e-08f));
@@ -61,10 +65,18 @@ static inline float sum8(__m256 x) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-static inline float max8(__m256 x) {
-  __m128 s = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
-  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+// The largest magnitude of a row. Magnitudes are ordered as integers too, with what is no number
+// above all others.
+static inline float largest_of(const float *row, int64_t width) {
+  const __m256i magnitude = _mm256_set1_epi32(0x7FFFFFFF);
+  __m256i most = _mm256_setzero_si256();
+  for (int64_t i = 0; i < width; i += 8)
+    most = _mm256_max_epi32(
+        most, _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(row + i)), magnitude));
+  __m128i s = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+  s = _mm_max_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+  s = _mm_max_epi32(s, _mm_shuffle_epi32(s, 0xB1));
+  return _mm_cvtss_f32(_mm_castsi128_ps(s));
 }
 
 // Eight rows of eight numbers to eight columns.

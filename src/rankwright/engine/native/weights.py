@@ -98,10 +98,14 @@ def quantised(layer: LinearWeights) -> LinearWeights:
     room = (2**31 - 1) // LARGEST_INPUT - weight.shape[1] / 2
     total = magnitude.sum(1, dtype=np.float64)
     scales = np.maximum(total / room, magnitude.max(1) / 32767.0)
-    scales = np.where(scales > 0, scales, 1.0).astype(np.float32)
+    scales = np.where(scales == 0, 1.0, scales).astype(np.float32)
     # Rounded up, where float32 cannot hold the quotient: rounded down, a sum might not fit.
     scales = np.nextafter(scales, np.float32(np.inf))
-    integers = np.rint(weight / scales[:, None]).astype(np.int16)
+    # What is no number or infinite makes its output's scale, hence its results, no number.
+    good = np.isfinite(scales)
+    scales[~good] = np.nan
+    integers = np.zeros(weight.shape, np.int16)
+    integers[good] = np.rint(weight[good] / scales[good, None])
     return LinearWeights(integers, layer.bias, scales)
 
 
