@@ -175,7 +175,8 @@ def test_several_adapters(tmp_path: Path, base: Path) -> None:
     np.testing.assert_array_equal(model.predict(PAIRS), scores["one"])
     assert any("lora" in name for name in model.get_adapter_state_dict("two"))
     model.disable_adapters()
-    np.testing.assert_array_equal(model.predict(PAIRS), plain)
+    # Layers with an adapter, even an idle one, run in PyTorch; plain ones may run compiled.
+    np.testing.assert_allclose(model.predict(PAIRS), plain, atol=1e-6)
     model.enable_adapters()
     np.testing.assert_array_equal(model.predict(PAIRS), scores["one"])
     model.set_adapter("two")
@@ -274,7 +275,8 @@ def test_a_failed_load_leaves_the_model_as_it_was(tmp_path: Path, base: Path) ->
     before = other.predict(PAIRS)
     with pytest.raises(WeightsError, match="another base model"):
         other.load_adapter(tmp_path / "adapter")
-    np.testing.assert_array_equal(other.predict(PAIRS), before)
+    # peft's layers stay, without an adapter, and are run in PyTorch.
+    np.testing.assert_allclose(other.predict(PAIRS), before, atol=1e-6)
     with pytest.raises(InputError, match="has no adapter"):
         other.active_adapters()
 
