@@ -1,7 +1,8 @@
 """Compiles src/rankwright/engine/native while the wheel is built, where that is possible.
 
 Without a compiler, or elsewhere than on x86 and Linux, the wheel is pure Python and works as well,
-more slowly. ``RANKWRIGHT_COMPILE=1`` makes a failure an error, ``RANKWRIGHT_COMPILE=0`` leaves the
+more slowly. In a checkout, install it again (``pip install -e .``) after a change of the C++ code.
+``RANKWRIGHT_COMPILE=1`` makes a failure an error, ``RANKWRIGHT_COMPILE=0`` leaves the
 library out; ``CXX`` names the compiler.
 """
 

@@ -156,7 +156,11 @@ def test_embeddings(folder: Path, runs: list[int]) -> None:
 def test_one_form_of_the_weights_is_kept(folder: Path) -> None:
     model = CrossEncoder(folder, device="cpu")
     with compiling(32):
-        model.predict(PAIRS)
+        before = model.predict(PAIRS)
+    layer = model.model.bert.encoder.layer[0].output
+    layer.dense = torch.nn.Linear(layer.dense.in_features, layer.dense.out_features)
+    with compiling(32):
+        assert np.abs(model.predict(PAIRS) - before).max() > 1e-4
     model.predict(PAIRS, precision="int16")
     kept = model._scorer[1].encoder.cache._kept  # type: ignore[index,union-attr]
     assert [name[0] for name in kept] == ["compiled"]

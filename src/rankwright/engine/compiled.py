@@ -129,12 +129,13 @@ def _compiled(encoder: PostNormEncoder, bits: int) -> NativeEncoder:
     """The encoder in the library, made again when its weights change."""
     modules = [encoder.embeddings, *(m for b in encoder.blocks for m in _modules(b))]
     parameters = [p for module in modules for p in module.parameters()]
-    key = ("compiled", *map(id, modules))
+    # One key for all: of layers that were exchanged for others nothing is kept.
+    key, form = ("compiled", id(encoder.embeddings)), (bits, *map(id, modules))
 
     def make() -> NativeEncoder:
         return NativeEncoder(encoder_weights(encoder, bits))
 
-    return encoder.cache.made(key, encoder.embeddings, parameters, make, bits)
+    return encoder.cache.made(key, encoder.embeddings, parameters, make, form)
 
 
 def encoder_weights(encoder: PostNormEncoder, bits: int) -> EncoderWeights:
