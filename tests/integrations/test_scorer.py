@@ -215,6 +215,9 @@ def test_a_hub_name_is_asked_for_one_small_file(
     assert options._has_export("ms-marco-MiniLM-L6-v2")
     file = ("cross-encoder/ms-marco-MiniLM-L6-v2", "exports.json")
     assert asked == [(*file, {"revision": "v2", "cache_dir": "cache"})]
+    with monkeypatch.context() as patch:  # only exports that nothing here can run
+        patch.setattr("rankwright.integrations.loading.installed_backends", lambda: ("openvino",))
+        assert not options._has_export("ms-marco-MiniLM-L6-v2")
 
     def absent(*_: Any, **__: Any) -> str:
         raise EntryNotFoundError("404")

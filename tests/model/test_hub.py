@@ -209,3 +209,26 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         model.push_to_hub("me/mine", token="secret")
     with pytest.raises(ModelNotFoundError, match="could not be reached"):
         CrossEncoder("me/mine", cache_folder=str(tmp_path))
+
+
+def test_which_files_are_downloaded_for_what() -> None:
+    """Exports without the weights for PyTorch, and these without exports."""
+    from huggingface_hub.utils import filter_repo_objects
+
+    from rankwright.model import hub
+
+    exports = {
+        "onnx/model.onnx",
+        "openvino/openvino_model.xml",
+        "openvino/openvino_model.bin",
+        "native/model_int16.safetensors",
+    }
+    files = {"config.json", "model.safetensors", *exports}
+    torch_files = filter_repo_objects(
+        files, allow_patterns=hub._PATTERNS, ignore_patterns=hub._IGNORED
+    )
+    assert set(torch_files) == {"config.json", "model.safetensors"}
+    deployed = filter_repo_objects(
+        files, allow_patterns=hub._EXPORT_PATTERNS, ignore_patterns=hub._EXPORT_IGNORED
+    )
+    assert set(deployed) == {"config.json", *exports}

@@ -11,7 +11,7 @@ from torch import nn
 from rankwright.engine.compiled import encoder_weights, linear_weights, reason_against
 from rankwright.engine.encoders import packed_encoder
 from rankwright.engine.families.post_norm import PostNormEncoder
-from rankwright.engine.native.files import NativeModel, write_native
+from rankwright.engine.native.files import HEAD_ACTIVATIONS, NativeModel, write_native
 from rankwright.engine.prepacked import fused_activation
 from rankwright.errors import ExportError
 
@@ -66,7 +66,7 @@ def save_native(model: Any, path: Path, precision: str, with_types: bool) -> Non
     dense, activation, classifier = _HEADS[kind](model) if encoder else (None, "", None)
     if reason is None and not (type(dense) is type(classifier) is nn.Linear):
         reason = "its head has adapters"
-    if reason is None and activation not in ("tanh", "gelu", "relu"):
+    if reason is None and activation not in HEAD_ACTIVATIONS:
         reason = f"its head has the activation {activation}"
     if reason is not None:
         raise ExportError(

@@ -40,9 +40,8 @@ class RankwrightRanker:
         scale_score: True for scores between 0 and 1 (the logistic function of the logits), False
             for logits, None for the model's own activation.
         score_threshold: Documents with a lower score are left out; None keeps all.
-        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or
-            ``"native"``; see
-            `rankwright.integrations.loading.Loading`.
+        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or ``"native"``;
+            see `rankwright.integrations.loading.Loading`.
         batch_size: Most pairs in one batch; None lets the number of tokens decide.
         load_options: Further arguments of `CrossEncoder` or `Reranker`, such as ``max_length``.
 

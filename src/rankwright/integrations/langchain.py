@@ -31,9 +31,8 @@ class RankwrightReranker(BaseDocumentCompressor):
         model: A `CrossEncoder`, a `Reranker`, or the folder or hub name of one.
         top_n: Most documents to return; None for all.
         score_threshold: Documents with a lower score are left out; None keeps all.
-        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or
-            ``"native"``; see
-            `rankwright.integrations.loading.Loading`.
+        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or ``"native"``;
+            see `rankwright.integrations.loading.Loading`.
         device: For a `CrossEncoder`; None picks the best there is.
         batch_size: Most pairs in one batch; None lets the number of tokens decide.
         load_options: Further arguments of `CrossEncoder` or `Reranker`, such as ``max_length``.

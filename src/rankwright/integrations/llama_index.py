@@ -39,9 +39,8 @@ class RankwrightRerank(BaseNodePostprocessor):
         keep_retrieval_score: Whether the retriever's score is kept in
             ``metadata["retrieval_score"]`` of a copy of the node, hidden from embedding and
             language models.
-        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or
-            ``"native"``; see
-            `rankwright.integrations.loading.Loading`.
+        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or ``"native"``;
+            see `rankwright.integrations.loading.Loading`.
         device: For a `CrossEncoder`; None picks the best there is.
         batch_size: Most pairs in one batch; None lets the number of tokens decide.
         load_options: Further arguments of `CrossEncoder` or `Reranker`, such as ``max_length``.

@@ -26,9 +26,8 @@ class Loading:
 
     Attributes:
         backend: ``"torch"`` loads a `CrossEncoder`; ``"onnx"``, ``"openvino"`` and ``"native"`` a
-            `Reranker`.
-            ``"auto"`` takes a `Reranker` where ``rankwright export`` left a model that can run
-            here, else a `CrossEncoder`.
+            `Reranker`. ``"auto"`` takes a `Reranker` where ``rankwright export`` left a model
+            that can run here, else a `CrossEncoder`.
         device: For a `CrossEncoder`; another device than the CPU always means one. None for the
             best there is.
         options: Further arguments of `CrossEncoder` or `Reranker`, such as ``max_length``. One that

@@ -48,9 +48,8 @@ class RankwrightCrossEncoder:
         revision: Branch, tag or commit on the hub; else the name under which results are kept,
             None for a fingerprint.
         device: For a `CrossEncoder`; None picks the best there is.
-        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or
-            ``"native"``; see
-            `rankwright.integrations.loading.Loading`.
+        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or ``"native"``;
+            see `rankwright.integrations.loading.Loading`.
         load_options: Further arguments of `CrossEncoder` or `Reranker`, such as ``max_length``.
 
     Raises:

@@ -35,9 +35,8 @@ class RankwrightReranker(Base):
     Args:
         model: A `CrossEncoder`, a `Reranker`, or the folder or hub name of one.
         text_field: Column with the documents' texts; ``pt.text.get_text`` adds one.
-        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or
-            ``"native"``; see
-            `rankwright.integrations.loading.Loading`.
+        backend: ``"auto"``, ``"torch"``, ``"onnx"``, ``"openvino"`` or ``"native"``;
+            see `rankwright.integrations.loading.Loading`.
         device: For a `CrossEncoder`; None picks the best there is.
         load_options: Further arguments of `CrossEncoder` or `Reranker`, such as ``max_length``.
 

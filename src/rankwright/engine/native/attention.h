@@ -11,26 +11,10 @@
 constexpr int QUERIES = 16;
 constexpr int KEY_STEP = 12;  // room for keys is a multiple of this: of six rows and of four steps
 
-// Like RW_TILE of product.h, but for rows that lie elsewhere: keys `far` bytes apart, with `a` at the
-// first three and `c` at the others; weights side by side, and the next key's 64 bytes on.
-#define RW_FIRST(row) "vbroadcastss " row ", %%ymm14\n\t"
-#define RW_BOTH(s0, s1)                            \
-  "vfmadd231ps %%ymm12, %%ymm14, %%ymm" s0 "\n\t" \
-  "vfmadd231ps %%ymm13, %%ymm14, %%ymm" s1 "\n\t"
-#define RW_COLUMNS(b0, b1) \
-  "vmovaps " b0 "(%[b]), %%ymm12\n\tvmovaps " b1 "(%[b]), %%ymm13\n\t"
-#define RW_SCORE_STEP(at, b0, b1)                                             \
-  RW_COLUMNS(b0, b1)                                                          \
-  RW_FIRST(at "(%[a])") RW_BOTH("0", "1")                                     \
-  RW_FIRST(at "(%[a],%[far])") RW_BOTH("2", "3")                              \
-  RW_FIRST(at "(%[a],%[far],2)") RW_BOTH("4", "5")                            \
-  RW_FIRST(at "(%[c])") RW_BOTH("6", "7")                                     \
-  RW_FIRST(at "(%[c],%[far])") RW_BOTH("8", "9")                              \
-  RW_FIRST(at "(%[c],%[far],2)") RW_BOTH("10", "11")
-#define RW_ZERO(at, s) "vxorps %%ymm" s ", %%ymm" s ", %%ymm" s "\n\t"
-#define RW_REGISTERS                                                                    \
-  "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", \
-      "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+// A step for six keys that lie `far` bytes apart, with %[a] at the first and %[c] at the fourth.
+#define RW_SCORE_STEP(at, b0, b1)                                                     \
+  RW_STEP(RW_ROW32, b0, b1, at "(%[a])", at "(%[a],%[far])", at "(%[a],%[far],2)",    \
+          at "(%[c])", at "(%[c],%[far])", at "(%[c],%[far],2)")
 
 // Six keys of `size` numbers times sixteen queries: out[6][16].
 static inline void score_tile(const float *a, int64_t size, const float *b, float *out) {
@@ -47,17 +31,14 @@ static inline void score_tile(const float *a, int64_t size, const float *b, floa
                : RW_REGISTERS);
 }
 
-#define RW_SEEN_STEP(b0, b1, a0, a1, a2, a3, a4, a5) \
-  RW_STEP(RW_ROW32, b0, b1, a0, a1, a2, a3, a4, a5)
-
 // Weights of six queries, as [keys][16], times sixteen numbers of the values: out[6][16].
 static inline void seen_tile(const float *a, const float *b, int64_t keys, float *out) {
   asm volatile(RW_SUMS(RW_ZERO)
                ".p2align 5\n1:\n\t"
-               RW_SEEN_STEP("0", "32", "0", "4", "8", "12", "16", "20")
-               RW_SEEN_STEP("64", "96", "64", "68", "72", "76", "80", "84")
-               RW_SEEN_STEP("128", "160", "128", "132", "136", "140", "144", "148")
-               RW_SEEN_STEP("192", "224", "192", "196", "200", "204", "208", "212")
+               RW_SIDE_STEP(RW_ROW32, "0", "32", "0", "4", "8", "12", "16", "20")
+               RW_SIDE_STEP(RW_ROW32, "64", "96", "64", "68", "72", "76", "80", "84")
+               RW_SIDE_STEP(RW_ROW32, "128", "160", "128", "132", "136", "140", "144", "148")
+               RW_SIDE_STEP(RW_ROW32, "192", "224", "192", "196", "200", "204", "208", "212")
                "add $256, %[a]\n\tadd $256, %[b]\n\tsub $4, %[k]\n\tjnz 1b\n\t"
                RW_SUMS(RW_STORE)
                : [a] "+r"(a), [b] "+r"(b), [k] "+r"(keys)

@@ -17,40 +17,48 @@ constexpr float LARGEST = 16383.0f;  // of a 16-bit input; `weights.py` has the 
 // needed, run out of registers and keep sums in memory, which costs a third of the speed.
 //
 // ymm0 to ymm11 hold the sums, row by row; ymm12 and ymm13 a unit of the panel's columns; ymm14 is
-// a row's unit, ymm15 a product. `a` and `b` are bytes from where %[a] and %[b] point.
-#define RW_ROW32(a, s0, s1)                      \
-  "vbroadcastss " a "(%[a]), %%ymm14\n\t"         \
+// a row's unit, ymm15 a product. Rows' units are given by their addresses, columns' by their
+// distance in bytes from where %[b] points.
+#define RW_ROW32(at, s0, s1)                       \
+  "vbroadcastss " at ", %%ymm14\n\t"               \
   "vfmadd231ps %%ymm12, %%ymm14, %%ymm" s0 "\n\t" \
   "vfmadd231ps %%ymm13, %%ymm14, %%ymm" s1 "\n\t"
-#define RW_ROW16(a, s0, s1)                              \
-  "vpbroadcastd " a "(%[a]), %%ymm14\n\t"                 \
-  "vpmaddwd %%ymm12, %%ymm14, %%ymm15\n\t"                \
-  "vpaddd %%ymm15, %%ymm" s0 ", %%ymm" s0 "\n\t"          \
-  "vpmaddwd %%ymm13, %%ymm14, %%ymm15\n\t"                \
+#define RW_ROW16(at, s0, s1)                      \
+  "vpbroadcastd " at ", %%ymm14\n\t"              \
+  "vpmaddwd %%ymm12, %%ymm14, %%ymm15\n\t"        \
+  "vpaddd %%ymm15, %%ymm" s0 ", %%ymm" s0 "\n\t"  \
+  "vpmaddwd %%ymm13, %%ymm14, %%ymm15\n\t"        \
   "vpaddd %%ymm15, %%ymm" s1 ", %%ymm" s1 "\n\t"
 #define RW_STEP(ROW, b0, b1, a0, a1, a2, a3, a4, a5)                     \
   "vmovaps " b0 "(%[b]), %%ymm12\n\tvmovaps " b1 "(%[b]), %%ymm13\n\t" \
   ROW(a0, "0", "1") ROW(a1, "2", "3") ROW(a2, "4", "5")                  \
   ROW(a3, "6", "7") ROW(a4, "8", "9") ROW(a5, "10", "11")
+// Six rows whose units lie side by side from the given distances on.
+#define RW_SIDE_STEP(ROW, b0, b1, a0, a1, a2, a3, a4, a5)                     \
+  RW_STEP(ROW, b0, b1, a0 "(%[a])", a1 "(%[a])", a2 "(%[a])", a3 "(%[a])", \
+          a4 "(%[a])", a5 "(%[a])")
 #define RW_SUMS(MOVE) \
   MOVE("0", "0") MOVE("32", "1") MOVE("64", "2") MOVE("96", "3") MOVE("128", "4") \
   MOVE("160", "5") MOVE("192", "6") MOVE("224", "7") MOVE("256", "8") MOVE("288", "9") \
   MOVE("320", "10") MOVE("352", "11")
 #define RW_LOAD(at, s) "vmovaps " at "(%[s]), %%ymm" s "\n\t"
 #define RW_STORE(at, s) "vmovaps %%ymm" s ", " at "(%[s])\n\t"
-#define RW_TILE(ROW)                                                    \
-  asm volatile(RW_SUMS(RW_LOAD)                                         \
-               ".p2align 5\n1:\n\t"                                     \
-               RW_STEP(ROW, "0", "32", "0", "4", "8", "12", "16", "20") \
-               RW_STEP(ROW, "64", "96", "24", "28", "32", "36", "40", "44") \
-               RW_STEP(ROW, "128", "160", "48", "52", "56", "60", "64", "68") \
-               RW_STEP(ROW, "192", "224", "72", "76", "80", "84", "88", "92") \
-               "add $96, %[a]\n\tadd $256, %[b]\n\tsub $4, %[k]\n\tjnz 1b\n\t" \
-               RW_SUMS(RW_STORE)                                        \
-               : [a] "+r"(a), [b] "+r"(b), [k] "+r"(depth)              \
-               : [s] "r"(sums)                                          \
-               : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", \
-                 "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15")
+#define RW_ZERO(at, s) "vxorps %%ymm" s ", %%ymm" s ", %%ymm" s "\n\t"
+#define RW_REGISTERS                                                                     \
+  "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", \
+      "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+#define RW_TILE(ROW)                                                                 \
+  asm volatile(RW_SUMS(RW_LOAD)                                                      \
+               ".p2align 5\n1:\n\t"                                                  \
+               RW_SIDE_STEP(ROW, "0", "32", "0", "4", "8", "12", "16", "20")         \
+               RW_SIDE_STEP(ROW, "64", "96", "24", "28", "32", "36", "40", "44")     \
+               RW_SIDE_STEP(ROW, "128", "160", "48", "52", "56", "60", "64", "68")   \
+               RW_SIDE_STEP(ROW, "192", "224", "72", "76", "80", "84", "88", "92")   \
+               "add $96, %[a]\n\tadd $256, %[b]\n\tsub $4, %[k]\n\tjnz 1b\n\t"        \
+               RW_SUMS(RW_STORE)                                                     \
+               : [a] "+r"(a), [b] "+r"(b), [k] "+r"(depth)                           \
+               : [s] "r"(sums)                                                       \
+               : RW_REGISTERS)
 
 template <class Weight>
 struct Kind;
