@@ -66,7 +66,7 @@ def compile_kernels(folder: Path) -> str | None:
     made = folder / f".kernels.{os.getpid()}.so"
     try:
         done = subprocess.run(
-            [*compiler, *FLAGS, "-o", str(made), str(folder / "encoder.cpp")],
+            [*compiler, *FLAGS, "-o", str(made), *map(str, sorted(folder.glob("*.cpp")))],
             capture_output=True,
             text=True,
             check=False,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rankwright.engine.compiled_training import attend_compiled, attends_compiled
 from rankwright.engine.layout import Layout, Segment
 from rankwright.engine.trained_attention import TrainedHeads, trained_attention
 
@@ -29,6 +30,10 @@ class Heads:
     size: int
     dropout: float = 0.0
     window: int | None = None
+
+    def trained(self, *, first_only: bool) -> TrainedHeads:
+        """The same for training."""
+        return TrainedHeads(self.count, self.size, self.dropout, first_only)
 
 
 def segment_masks(layout: Layout, window: int | None, dtype: torch.dtype) -> list[Tensor | None]:
@@ -82,7 +87,9 @@ def attend(
         ``(S, H·D)``, or ``(R, H·D)`` for the layout's ``first`` with ``first_only``.
     """
     if training and qkv.device.type == "cpu" and rotary is None:
-        trained = TrainedHeads(heads.count, heads.size, heads.dropout, first_only)
+        trained = heads.trained(first_only=first_only)
+        if heads.window is None and attends_compiled(qkv.dtype, qkv.device, trained):
+            return attend_compiled(qkv, layout, trained)
         return trained_attention(qkv, layout, masks, trained)
     outputs = []
     # One split, not a slice per segment: the gradient of a slice is as large as the whole.

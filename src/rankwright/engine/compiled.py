@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rankwright.engine.batch import PackedBatch
+from rankwright.engine.compiled_training import COMPILED_ACTIVATIONS
 from rankwright.engine.families.base import PackedEncoder
 from rankwright.engine.families.post_norm import Block, PostNormEncoder
 from rankwright.engine.native import library
@@ -39,8 +40,6 @@ __all__ = [
     "require_compiled",
     "runs_compiled",
 ]
-
-_ACTIVATIONS = {("gelu", "none"): "gelu", ("gelu", "tanh"): "gelu_tanh", ("relu", "none"): "relu"}
 
 
 def reason_against(encoder: PackedEncoder | None) -> str | None:
@@ -175,7 +174,7 @@ def _modules(block: Block) -> tuple[nn.Module, ...]:
 
 def _activation(block: Block) -> str:
     fused = fused_activation(block.activation)
-    known = None if fused is None else _ACTIVATIONS.get(fused)
+    known = COMPILED_ACTIVATIONS.get(fused)
     return known or type(block.activation).__name__
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["apply_mask", "draw_mask", "dropout"]
+__all__ = ["apply_mask", "draw_mask", "draw_threshold", "dropout"]
 
 _INTEGERS = {
     torch.bfloat16: torch.int16,
@@ -26,15 +26,20 @@ _INTEGERS = {
 }
 
 
-def draw_mask(shape: torch.Size | tuple[int, ...], p: float) -> Tensor:
-    """A bool tensor on the CPU; each element is False with probability ``p``.
+def draw_threshold(p: float) -> tuple[int, int]:
+    """A seed from PyTorch's random state, and the number below which a random byte drops.
 
     A byte knows only multiples of 1/256, so the threshold itself is drawn, once per call, between
     the two nearest multiples such that every element's probability is exactly ``p``.
     """
     seed, fraction = torch.randint(2**31 - 1, (2,)).tolist()
     low = int(p * 256)
-    threshold = low + (fraction / (2**31 - 1) < p * 256 - low)
+    return seed, low + (fraction / (2**31 - 1) < p * 256 - low)
+
+
+def draw_mask(shape: torch.Size | tuple[int, ...], p: float) -> Tensor:
+    """A bool tensor on the CPU; each element is False with probability ``p``."""
+    seed, threshold = draw_threshold(p)
     count = int(np.prod(shape, dtype=np.int64))
     words = np.random.SFC64(seed).random_raw(-(-count // 8))
     random = torch.from_numpy(np.atleast_1d(words).view(np.uint8)[:count])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -121,6 +122,16 @@ class Layout:
     first: Tensor
     restore: Tensor
     segments: tuple[Segment, ...]
+
+    @cached_property
+    def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """``(P,)`` first slots and lengths of the pairs, in sorted order."""
+        begins = [s.start + s.width * np.arange(s.rows) for s in self.segments]
+        lengths = [
+            np.full(s.rows, s.width) if s.lengths is None else s.lengths.numpy()
+            for s in self.segments
+        ]
+        return np.concatenate(begins), np.concatenate(lengths)
 
     def to(self, device: torch.device) -> Layout:
         """The same plan with its index tensors on ``device``."""

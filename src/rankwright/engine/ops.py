@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from rankwright.engine.compiled_training import activate_compiled, activates_compiled
 from rankwright.engine.prepacked import fused_activation, lay_out, prepacks, product
 
 __all__ = ["WeightCache", "activated", "forget_weights", "is_plain", "linear"]
@@ -190,7 +191,10 @@ def activated(
         if fused is not None:
             weight, bias = cache.get((layer,), x.dtype, laid_out=True)  # type: ignore[arg-type]
             return product(x, weight, bias, fused)
-    return activation(linear(x, (layer,), cache))
+    inner = linear(x, (layer,), cache)
+    if torch.is_grad_enabled() and activates_compiled(inner, activation):
+        return activate_compiled(inner, activation)
+    return activation(inner)
 
 
 def _prepacked(x: Tensor, layers: tuple[nn.Linear, ...]) -> bool:

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rankwright.engine.attention import segment_masks
 from rankwright.engine.batch import PackedBatch
-from rankwright.engine.layout import Layout, fit_for, make_layout
+from rankwright.engine.layout import Fit, Layout, fit_for, make_layout
 from rankwright.engine.ops import WeightCache
 
 __all__ = ["PackedEncoder", "Pass"]
@@ -74,6 +74,10 @@ class PackedEncoder(ABC):
         """What comes after the last layer (a final norm in some families)."""
         return hidden
 
+    def fit(self, device: torch.device, dtype: torch.dtype, training: bool) -> Fit:
+        """How closely a layout is to fit its pairs."""
+        return fit_for(device.type, dtype, training)
+
     def prepare(self, run: Pass) -> Pass:
         """Adds what a family computes once per pass, such as rotary tables."""
         return run
@@ -98,7 +102,7 @@ class PackedEncoder(ABC):
             else ``(S, hidden)`` states of all slots; and the layout, to find the way back.
         """
         device = batch.input_ids.device
-        fit = fit_for(device.type, dtype, training)
+        fit = self.fit(device, dtype, training)
         layout = make_layout(batch.lengths.numpy(), fit).to(device)
         masks = {window: segment_masks(layout, window, dtype) for window in self._windows}
         run = self.prepare(Pass(layout, dtype, training, masks, self.cache, first_only))

@@ -11,8 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwright.engine.attention import Heads, attend
+from rankwright.engine.compiled_training import (
+    add_norm_compiled,
+    adds_compiled,
+    attends_compiled,
+)
 from rankwright.engine.dropout import dropout
 from rankwright.engine.families.base import PackedEncoder, Pass
+from rankwright.engine.layout import Fit
 from rankwright.engine.ops import activated, linear
 
 __all__ = ["PostNormEncoder", "bert_like", "distilbert", "norm"]
@@ -39,6 +45,13 @@ def norm(x: Tensor, layer: nn.LayerNorm) -> Tensor:
     weight = layer.weight.to(x.dtype)
     bias = None if layer.bias is None else layer.bias.to(x.dtype)
     return F.layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
+
+
+def _add_norm(x: Tensor, y: Tensor, p: float, layer: nn.LayerNorm, training: bool) -> Tensor:
+    """``norm(x + dropout(y))``."""
+    if training and adds_compiled(x, p, layer):
+        return add_norm_compiled(x, y, p, layer)
+    return norm(x + dropout(y, p, training), layer)
 
 
 class PostNormEncoder(PackedEncoder):
@@ -82,6 +95,14 @@ class PostNormEncoder(PackedEncoder):
         counted = counted - before.repeat_interleave(lengths.to(ids.device))
         return counted * is_text + self.padding_offset
 
+    def fit(self, device: torch.device, dtype: torch.dtype, training: bool) -> Fit:
+        """Where attention is compiled, no pair is padded."""
+        if training and all(
+            attends_compiled(dtype, device, b.heads.trained(first_only=False)) for b in self.blocks
+        ):
+            return Fit(tight=0)
+        return super().fit(device, dtype, training)
+
     def embed(self, ids: Tensor, types: Tensor | None, positions: Tensor, run: Pass) -> Tensor:
         """Word + position (+ segment) embeddings, normalised, dropped, projected."""
         e = self.embeddings
@@ -107,11 +128,11 @@ class PostNormEncoder(PackedEncoder):
         )
         if run.trim:
             hidden = hidden[run.layout.first]
-        seen = dropout(linear(seen, (b.out,), run.cache), b.out_dropout, run.training)
-        hidden = norm(hidden + seen, b.out_norm)
+        seen = linear(seen, (b.out,), run.cache)
+        hidden = _add_norm(hidden, seen, b.out_dropout, b.out_norm, run.training)
         inner = activated(hidden, b.up, b.activation, run.cache)
-        inner = dropout(linear(inner, (b.down,), run.cache), b.down_dropout, run.training)
-        return norm(hidden + inner, b.down_norm)
+        inner = linear(inner, (b.down,), run.cache)
+        return _add_norm(hidden, inner, b.down_dropout, b.down_norm, run.training)
 
 
 def bert_like(base: Any) -> PostNormEncoder:

@@ -3,10 +3,9 @@
 // A thread takes a few whole pairs at a time through all layers, so that threads never wait for
 // each other within a layer, and what lies between two products stays in a core's own caches.
 // There is no C++ run-time library in here, so that the result depends on the C library alone.
-#include <pthread.h>
-#include <stdlib.h>
-
 #include "attention.h"
+#include "exported.h"
+#include "parallel.h"
 #include "product.h"
 
 namespace {
@@ -24,14 +23,7 @@ struct Work {
   const Piece *pieces;
   int64_t count, longest, largest;  // pieces; tokens of the longest pair and of the largest piece
   float *out;
-  int64_t next;
-  int32_t failed;
 };
-
-float *floats(int64_t count) {
-  const size_t bytes = ((size_t)(count > 0 ? count : 1) * sizeof(float) + 63) / 64 * 64;
-  return (float *)aligned_alloc(64, bytes);
-}
 
 // What one thread needs.
 struct Room {
@@ -53,9 +45,9 @@ struct Room {
   }
 
   void give_back() {
-    float *const parts[] = {hidden, qkv,    seen,      first,        inner,
-                            product, scales, attention, (float *)tiles};
-    for (float *part : parts) free(part);
+    void *const parts[] = {hidden,  qkv,    seen,      first, inner,
+                           product, scales, attention, tiles};
+    for (void *part : parts) free(part);
   }
 };
 
@@ -135,23 +127,21 @@ class Encoder {
   Room &room;
   const AttentionRoom attention;
 
-  void lay(const float *x, int64_t rows, int64_t inputs) {
-    lay_rows(x, inputs, rows, inputs, (Unit *)room.tiles, room.scales);
-  }
-
+  // activation(x @ W.T + b) for rows that lie side by side, and outputs from `begin` to `end`.
   template <int kind = NONE>
-  void times(const Product &w, int64_t rows, int64_t begin, int64_t end, float *out,
-             int64_t stride) {
-    multiply<Weight, kind>((const Unit *)room.tiles, room.scales, rows, w, begin, end, out,
-                           stride);
+  void times(const Product &w, const float *x, int64_t rows, int64_t begin, int64_t end,
+             float *out, int64_t stride) {
+    Unit *tiles = (Unit *)room.tiles;
+    lay_rows(x, w.inputs, rows, w.inputs, tiles, room.scales);
+    multiply<Weight, kind>(tiles, room.scales, rows, w, begin, end, out, stride);
   }
 
   void layer(const Layer &l, const Piece &piece, bool last) {
     const bool trim = last && batch.first_only;
     const int64_t begin = trim ? m.hidden : 0;  // queries come first, and only first tokens ask
     blocks(piece.tokens, [&](int64_t row, int64_t rows) {
-      lay(room.hidden + row * m.hidden, rows, m.hidden);
-      times(l.qkv, rows, begin, 3 * m.hidden, room.qkv + row * 3 * m.hidden, 3 * m.hidden);
+      times(l.qkv, room.hidden + row * m.hidden, rows, begin, 3 * m.hidden,
+            room.qkv + row * 3 * m.hidden, 3 * m.hidden);
     });
     if (trim) {
       first_queries(l, piece);
@@ -170,8 +160,7 @@ class Encoder {
       memcpy(room.first + p * m.hidden, room.hidden + token * m.hidden,
              m.hidden * sizeof(float));
     blocks(piece.pairs, [&](int64_t row, int64_t rows) {
-      lay(room.first + row * m.hidden, rows, m.hidden);
-      times(l.qkv, rows, 0, m.hidden, room.product, m.hidden);
+      times(l.qkv, room.first + row * m.hidden, rows, 0, m.hidden, room.product, m.hidden);
       for (int64_t r = 0; r < rows; r++)
         memcpy(room.qkv + (row + r) * 3 * m.hidden, room.product + r * m.hidden,
                m.hidden * sizeof(float));
@@ -185,9 +174,10 @@ class Encoder {
       const int64_t keys = batch.lengths[piece.first_pair + p], asking = first ? p : token;
       const float *k = room.qkv + token * stride + m.hidden, *v = k + m.hidden;
       for (int64_t h = 0; h < m.heads; h++)
-        attend(room.qkv + asking * stride + h * size, first ? 1 : keys, stride, k + h * size,
-               v + h * size, keys, stride, size, room.seen + asking * m.hidden + h * size,
-               m.hidden, attention);
+        attend({room.qkv + asking * stride + h * size, stride}, first ? 1 : keys,
+               {k + h * size, stride}, {v + h * size, stride}, keys, size,
+               room.seen + asking * m.hidden + h * size, m.hidden, attention,
+               [](int64_t, int64_t, float *, __m256 *, __m256 *) { return 1.0f; });
       token += keys;
     }
   }
@@ -196,14 +186,11 @@ class Encoder {
   void finish(const Layer &l, int64_t count, float *hidden) {
     blocks(count, [&](int64_t row, int64_t rows) {
       float *here = hidden + row * m.hidden;
-      lay(room.seen + row * m.hidden, rows, m.hidden);
-      times(l.out, rows, 0, m.hidden, room.product, m.hidden);
+      times(l.out, room.seen + row * m.hidden, rows, 0, m.hidden, room.product, m.hidden);
       for (int64_t r = 0; r < rows; r++)
         add_norm(here + r * m.hidden, room.product + r * m.hidden, m.hidden, l.out_norm);
-      lay(here, rows, m.hidden);
-      times<activation>(l.up, rows, 0, m.inner, room.inner, m.inner);
-      lay(room.inner, rows, m.inner);
-      times(l.down, rows, 0, m.hidden, room.product, m.hidden);
+      times<activation>(l.up, here, rows, 0, m.inner, room.inner, m.inner);
+      times(l.down, room.inner, rows, 0, m.hidden, room.product, m.hidden);
       for (int64_t r = 0; r < rows; r++)
         add_norm(here + r * m.hidden, room.product + r * m.hidden, m.hidden, l.down_norm);
     });
@@ -218,37 +205,18 @@ class Encoder {
 };
 
 template <class Weight, int activation>
-void drain(Work &work, Room &room) {
+void drain(const Work &work, Room &room, Tasks &tasks) {
   Encoder<Weight, activation> encoder(*work.model, *work.batch, room, work.longest);
-  for (;;) {
-    const int64_t i = __atomic_fetch_add(&work.next, 1, __ATOMIC_RELAXED);
-    if (i >= work.count) return;
-    encoder.run(work.pieces[i], work.out);
-  }
+  for (int64_t i; (i = tasks.next()) >= 0;) encoder.run(work.pieces[i], work.out);
 }
 
 template <class Weight>
-void by_activation(Work &work, Room &room) {
+void by_activation(const Work &work, Room &room, Tasks &tasks) {
   switch (work.model->activation) {
-    case GELU: return drain<Weight, GELU>(work, room);
-    case GELU_TANH: return drain<Weight, GELU_TANH>(work, room);
-    default: return drain<Weight, RELU>(work, room);
+    case GELU: return drain<Weight, GELU>(work, room, tasks);
+    case GELU_TANH: return drain<Weight, GELU_TANH>(work, room, tasks);
+    default: return drain<Weight, RELU>(work, room, tasks);
   }
-}
-
-void *thread(void *argument) {
-  Work &work = *(Work *)argument;
-  Room room;
-  if (room.make(*work.model, work.largest, work.largest, work.longest)) {
-    if (work.model->bits == 16)
-      by_activation<int16_t>(work, room);
-    else
-      by_activation<float>(work, room);
-  } else {
-    __atomic_store_n(&work.failed, 1, __ATOMIC_RELAXED);
-  }
-  room.give_back();
-  return nullptr;
 }
 
 // Pairs in order, in pieces of some hundred tokens; `pieces` has room for one per pair.
@@ -275,29 +243,27 @@ void cut(Work &work, Piece *pieces) {
   work.pieces = pieces;
 }
 
-constexpr int MOST_THREADS = 256;
-
 }  // namespace
 
-#define EXPORTED extern "C" __attribute__((visibility("default")))
-
-// Increased whenever a structure of model.h or a function below changes.
-EXPORTED int32_t rw_version() { return 1; }
+// Increased whenever a structure of model.h or a function that is exported changes.
+EXPORTED int32_t rw_version() { return 2; }
 
 // Last hidden states: a row per pair (its first token's) or per token. 0, or 1 for lack of memory.
 EXPORTED int32_t rw_encode(const Model *model, const Batch *batch, float *out) {
   Piece *pieces = (Piece *)malloc((batch->pairs > 0 ? batch->pairs : 1) * sizeof(Piece));
   if (!pieces) return 1;
-  Work work = {model, batch, nullptr, 0, 0, 0, out, 0, 0};
+  Work work = {model, batch, nullptr, 0, 0, 0, out};
   cut(work, pieces);
-  pthread_t helpers[MOST_THREADS];
-  int started = 0;
-  while (started + 1 < batch->threads && started + 1 < work.count && started < MOST_THREADS &&
-         pthread_create(&helpers[started], nullptr, thread, &work) == 0)
-    started++;
-  if (work.count) thread(&work);
-  for (int i = 0; i < started; i++) pthread_join(helpers[i], nullptr);
+  const bool done = parallel(batch->threads, work.count, [&](Tasks &tasks) {
+    Room room;
+    if (room.make(*model, work.largest, work.largest, work.longest)) {
+      if (model->bits == 16)
+        by_activation<int16_t>(work, room, tasks);
+      else
+        by_activation<float>(work, room, tasks);
+    }
+    room.give_back();
+  });
   free(pieces);
-  // A thread without memory leaves its share to the others; if all lack it, pieces are left.
-  return work.failed && work.next < work.count ? 1 : 0;
+  return !done;
 }

@@ -19,9 +19,10 @@ from rankwright.engine.native.weights import (
 )
 from rankwright.errors import InputError
 
-__all__ = ["NativeBatch", "NativeEncoder", "unsuitable"]
+__all__ = ["ACTIVATIONS", "NativeBatch", "NativeEncoder", "unsuitable"]
 
-_ACTIVATIONS = {"gelu": 0, "gelu_tanh": 1, "relu": 2}
+ACTIVATIONS = {"gelu": 0, "gelu_tanh": 1, "relu": 2}
+"""The library's numbers of activations."""
 _HEAD_STEP = 8
 
 Ids = NDArray[np.int64]
@@ -46,7 +47,7 @@ class NativeBatch:
 
 def unsuitable(hidden: int, inner: int, heads: int, activation: str) -> str | None:
     """Why the library cannot run an encoder of these sizes; None if it can."""
-    if activation not in _ACTIVATIONS:
+    if activation not in ACTIVATIONS:
         return f"its activation is {activation}"
     if hidden % COLUMNS or inner % COLUMNS:
         return f"its widths {hidden} and {inner} are not multiples of {COLUMNS}"
@@ -84,7 +85,7 @@ class NativeEncoder:
             inner=first.up.weight.shape[0],
             heads=weights.heads,
             layers=len(layers),
-            activation=_ACTIVATIONS[weights.activation],
+            activation=ACTIVATIONS[weights.activation],
             bits=self.bits,
             words=self._floats(weights.words),
             places=self._floats(weights.places),

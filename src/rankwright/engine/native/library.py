@@ -8,15 +8,39 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
+from ctypes import (
+    POINTER,
+    Structure,
+    c_double,
+    c_float,
+    c_int32,
+    c_int64,
+    c_uint64,
+    c_void_p,
+    cast,
+)
 from pathlib import Path
+from typing import Any
 
 from rankwright.engine.cpu import processor
 
-__all__ = ["Batch", "Layer", "Model", "Norm", "Product", "library", "suggested", "unavailable"]
+__all__ = [
+    "Attended",
+    "Batch",
+    "Dropout",
+    "Layer",
+    "Model",
+    "Norm",
+    "Normed",
+    "Product",
+    "library",
+    "share_team",
+    "suggested",
+    "unavailable",
+]
 
 FILE = Path(__file__).with_name("kernels.so")
-VERSION = 1
+VERSION = 2
 _NEEDED = frozenset(("avx2", "fma"))
 
 
@@ -83,6 +107,51 @@ class Batch(Structure):
     )
 
 
+class Dropout(Structure):
+    """As in random.h: which bytes are dropped, and what the rest is multiplied by."""
+
+    _fields_ = (("seed", c_uint64), ("threshold", c_int32), ("worth", c_float))
+
+
+class Attended(Structure):
+    """Attention in training, as in trained_attention.h."""
+
+    _fields_ = (
+        ("pairs", c_int64),
+        ("heads", c_int64),
+        ("size", c_int64),
+        ("starts", c_void_p),
+        ("lengths", c_void_p),
+        ("drop", Dropout),
+        ("first_only", c_int32),
+        ("threads", c_int32),
+    )
+
+
+class Normed(Structure):
+    """Rows to normalise in training, as in trained_rows.h."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("width", c_int64),
+        ("norm", Norm),
+        ("drop", Dropout),
+        ("threads", c_int32),
+    )
+
+
+_FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "rw_encode": (c_int32, (POINTER(Model), POINTER(Batch), c_void_p)),
+    "rw_use_team": (None, (c_void_p,)),
+    "rw_attend": (c_int32, (POINTER(Attended), *[c_void_p] * 3)),
+    "rw_attend_back": (c_int32, (POINTER(Attended), *[c_void_p] * 5)),
+    "rw_add_norm": (None, (POINTER(Normed), *[c_void_p] * 5)),
+    "rw_add_norm_back": (None, (POINTER(Normed), *[c_void_p] * 6, c_int64)),
+    "rw_activate": (None, (c_int32, c_void_p, c_void_p, c_int64, c_int32)),
+    "rw_activate_back": (None, (c_int32, *[c_void_p] * 3, c_int64, c_int32)),
+}
+
+
 @functools.cache
 def _load() -> ctypes.CDLL | str:
     """The library, or why it cannot be used."""
@@ -100,8 +169,9 @@ def _load() -> ctypes.CDLL | str:
         return f"{FILE} cannot be loaded: {error}"
     if version != VERSION:
         return f"{FILE} has version {version}, not {VERSION}: install Rankwright again"
-    found.rw_encode.argtypes = (POINTER(Model), POINTER(Batch), c_void_p)
-    found.rw_encode.restype = c_int32
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
     return found
 
 
@@ -122,3 +192,15 @@ def library() -> ctypes.CDLL:
     if isinstance(found, str):
         raise RuntimeError(f"The compiled library cannot be used: {found}.")
     return found
+
+
+def share_team(openmp: Path) -> None:
+    """Lets the library work in the threads of an OpenMP library (GNU's) that is loaded already.
+
+    Two teams of threads would share the cores, and the idle one's stay awake for a while.
+    """
+    try:
+        run = ctypes.CDLL(str(openmp)).GOMP_parallel
+    except (OSError, AttributeError):
+        return  # it has threads of its own then
+    library().rw_use_team(cast(run, c_void_p))

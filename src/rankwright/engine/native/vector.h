@@ -28,9 +28,9 @@ static inline __m256 exp8(__m256 x) {
   return _mm256_mul_ps(p, _mm256_castsi256_ps(power));
 }
 
-// x * Phi(x). The error function is a quotient of polynomials (Remez) within 1e-7 of the true one;
+// The error function of x / sqrt(2), as a quotient of polynomials (Remez) within 1e-7 of the true one;
 // beyond 4 it is 1 in float32.
-static inline __m256 gelu8(__m256 x) {
+static inline __m256 erf8(__m256 x) {
   const __m256 z =
       _mm256_min_ps(all(4.0f), _mm256_max_ps(all(-4.0f), _mm256_mul_ps(x, all(0.70710678f))));
   const __m256 s = _mm256_mul_ps(z, z);
@@ -46,9 +46,16 @@ static inline __m256 gelu8(__m256 x) {
   q = _mm256_fmadd_ps(q, s, all(-1.68282697438203e-03f));
   q = _mm256_fmadd_ps(q, s, all(-7.37332916720468e-03f));
   q = _mm256_fmadd_ps(q, s, all(-1.42647390514189e-02f));
-  const __m256 erf = _mm256_div_ps(_mm256_mul_ps(z, p), q);
+  return _mm256_div_ps(_mm256_mul_ps(z, p), q);
+}
+
+// Phi(x), the normal distribution.
+static inline __m256 normal8(__m256 x) { return _mm256_fmadd_ps(erf8(x), all(0.5f), all(0.5f)); }
+
+// x * Phi(x).
+static inline __m256 gelu8(__m256 x) {
   const __m256 half = _mm256_mul_ps(x, all(0.5f));
-  return _mm256_fmadd_ps(half, erf, half);
+  return _mm256_fmadd_ps(half, erf8(x), half);
 }
 
 // x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x**3))) / 2, written with the logistic function.
