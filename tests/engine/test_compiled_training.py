@@ -350,6 +350,33 @@ def test_the_number_of_threads_changes_no_bit(threads: Callable[[int], None], te
         assert all(torch.equal(a, b) for a, b in zip(seen[0], other, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"),
+    [(1, 16, 16), (7, 48, 16), (50, 96, 400), (131, 1600, 48), (48, 32, 784)],
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_of_a_linear_layer(
+    rows: int, inputs: int, outputs: int, bias: bool, threads: Callable[[int], None]
+) -> None:
+    x, weight = torch.randn(rows, inputs), torch.randn(outputs, inputs)
+    added = torch.randn(outputs) if bias else None
+    gradient = torch.randn(rows, outputs)
+    wanted = x.double() @ weight.double().t() + (0 if added is None else added.double())
+    back = gradient.double() @ weight.double()
+    results = []
+    for count in (1, 2, 5):
+        threads(count)
+        found = ct.linear_compiled(x, weight, added)
+        found_back = ct.linear_compiled_back(gradient, weight)
+        torch.testing.assert_close(found.double(), wanted, atol=1e-5 * inputs**0.5, rtol=1e-5)
+        torch.testing.assert_close(found_back.double(), back, atol=1e-5 * outputs**0.5, rtol=1e-5)
+        results.append((found, found_back))
+    for one in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(one, results[0], strict=True))
+    # What is not contiguous is read as it is meant.
+    torch.testing.assert_close(ct.linear_compiled(x, weight.t().contiguous().t(), added), found)
+
+
 def test_what_it_cannot_do_stays_with_pytorch() -> None:
     def attends(dtype: torch.dtype = torch.float32, size: int = 8, p: float = 0.1) -> bool:
         return ct.attends_compiled(dtype, CPU, TrainedHeads(2, size, p, first_only=False))
@@ -365,6 +392,12 @@ def test_what_it_cannot_do_stays_with_pytorch() -> None:
     assert not ct.adds_compiled(x, 0.1, norm.double())
     assert not ct.adds_compiled(x, 0.1, nn.LayerNorm(8, elementwise_affine=False))
     assert not ct.adds_compiled(torch.randn(2, 12), 0.1, nn.LayerNorm(12))
+    many, weight = torch.randn(128, 32), torch.randn(16, 32)
+    assert ct.multiplies_compiled(many, weight)
+    assert not ct.multiplies_compiled(many[1:], weight)
+    assert not ct.multiplies_compiled(many, torch.randn(1, 32))
+    assert not ct.multiplies_compiled(torch.randn(128, 8), torch.randn(16, 8))
+    assert not ct.multiplies_compiled(many, weight.bfloat16())
     assert ct.activates_compiled(x, nn.GELU())
     assert not ct.activates_compiled(x, nn.SiLU())
     with compiling(0):

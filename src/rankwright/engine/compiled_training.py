@@ -1,8 +1,8 @@
 """Operations of training in the compiled library, forward and backward.
 
 PyTorch has attention with dropout, and a residual with dropout and normalisation, only as many
-operations, each of which reads and writes everything. Products stay with PyTorch, whose library
-(MKL) leaves nothing to gain. Dropout draws from PyTorch's random state, as elsewhere; masks are
+operations, each of which reads and writes everything. Of a linear layer's three products, PyTorch
+keeps the one for the gradient of the weight, where it is the faster. Dropout draws from PyTorch's random state, as elsewhere; masks are
 drawn again on the way back instead of being kept.
 """
 
@@ -35,6 +35,9 @@ __all__ = [
     "adds_compiled",
     "attend_compiled",
     "attends_compiled",
+    "linear_compiled",
+    "linear_compiled_back",
+    "multiplies_compiled",
 ]
 
 COMPILED_ACTIVATIONS: dict[Fused | None, str] = {
@@ -44,6 +47,9 @@ COMPILED_ACTIVATIONS: dict[Fused | None, str] = {
 }
 """The library's names of activations."""
 _STEP = 8
+_COLUMNS = 16
+_FEWEST_ROWS = 128
+"""Below this many, copying the weight costs more than is gained."""
 _MOST_DROPPED = 0.99
 """A random byte has to be able to stay above the threshold."""
 _PIECES = 64
@@ -216,6 +222,46 @@ class _Activation(torch.autograd.Function):
             torch.get_num_threads(),
         )
         return result, None
+
+
+def multiplies_compiled(x: Tensor, weight: Tensor) -> bool:
+    """Whether `linear_compiled` can take ``(T, in)`` inputs and an ``(out, in)`` weight."""
+    return (
+        _runs(x.dtype, x.device, 0.0)
+        and len(x) >= _FEWEST_ROWS
+        and weight.dtype == torch.float32
+        and all(width % _COLUMNS == 0 for width in weight.shape)
+    )
+
+
+def linear_compiled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x @ weight.T + bias``, without a gradient."""
+    return _multiply(x, weight, bias, transposed=False)
+
+
+def linear_compiled_back(gradient: Tensor, weight: Tensor) -> Tensor:
+    """``gradient @ weight``: the gradient of a linear layer's inputs."""
+    return _multiply(gradient, weight, None, transposed=True)
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool) -> Tensor:
+    x, weight = x.contiguous(), weight.contiguous()
+    outputs, inputs = weight.shape
+    rows, depth, columns = (len(x), *((outputs, inputs) if transposed else (inputs, outputs)))
+    out = x.new_empty(rows, columns)
+    described = c.MatrixProduct(
+        a=c.Operand(at=x.data_ptr(), stride=depth, by_depth=False),
+        b=c.Operand(at=weight.data_ptr(), stride=inputs, by_depth=transposed),
+        bias=_address(bias),
+        out=out.data_ptr(),
+        rows=rows,
+        columns=columns,
+        depth=depth,
+        threads=torch.get_num_threads(),
+    )
+    if _library().rw_multiply(byref(described)):
+        raise MemoryError(f"Not enough memory for a product of {rows} x {depth} x {columns}.")
+    return out
 
 
 def attend_compiled(qkv: Tensor, layout: Layout, heads: TrainedHeads) -> Tensor:

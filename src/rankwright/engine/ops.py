@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from rankwright.engine.compiled_training import activate_compiled, activates_compiled
+from rankwright.engine.compiled_training import (
+    activate_compiled,
+    activates_compiled,
+    linear_compiled,
+    linear_compiled_back,
+    multiplies_compiled,
+)
 from rankwright.engine.prepacked import fused_activation, lay_out, prepacks, product
 
 __all__ = ["WeightCache", "activated", "forget_weights", "is_plain", "linear"]
@@ -135,6 +141,9 @@ class _Linear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.sizes, ctx.biased, ctx.dtypes = sizes, bias is not None, [t.dtype for t in p]
+        ctx.compiled = multiplies_compiled(x, weight)
+        if ctx.compiled:
+            return linear_compiled(x, weight, bias)
         return F.linear(x, weight, bias)
 
     @staticmethod
@@ -142,7 +151,9 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         n = len(ctx.sizes)
         need = ctx.needs_input_grad
-        gx = gradient @ weight if need[0] else None
+        gx = None
+        if need[0]:
+            gx = linear_compiled_back(gradient, weight) if ctx.compiled else gradient @ weight
         gw: list[Tensor | None] = [None] * n
         gb: list[Tensor | None] = [None] * n if ctx.biased else []
         if any(need[4 : 4 + n]):

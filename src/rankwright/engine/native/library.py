@@ -29,9 +29,11 @@ __all__ = [
     "Batch",
     "Dropout",
     "Layer",
+    "MatrixProduct",
     "Model",
     "Norm",
     "Normed",
+    "Operand",
     "Product",
     "library",
     "share_team",
@@ -140,8 +142,30 @@ class Normed(Structure):
     )
 
 
+class Operand(Structure):
+    """A matrix, as in gemm.h."""
+
+    _fields_ = (("at", c_void_p), ("stride", c_int64), ("by_depth", c_int32))
+
+
+class MatrixProduct(Structure):
+    """A product of two matrices, as in gemm.h."""
+
+    _fields_ = (
+        ("a", Operand),
+        ("b", Operand),
+        ("bias", c_void_p),
+        ("out", c_void_p),
+        ("rows", c_int64),
+        ("columns", c_int64),
+        ("depth", c_int64),
+        ("threads", c_int32),
+    )
+
+
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rw_encode": (c_int32, (POINTER(Model), POINTER(Batch), c_void_p)),
+    "rw_multiply": (c_int32, (POINTER(MatrixProduct),)),
     "rw_use_team": (None, (c_void_p,)),
     "rw_attend": (c_int32, (POINTER(Attended), *[c_void_p] * 3)),
     "rw_attend_back": (c_int32, (POINTER(Attended), *[c_void_p] * 5)),

@@ -1,6 +1,7 @@
 // Operations of training that PyTorch has only as several: attention with dropout, residual with
 // dropout and normalisation, activations. Results do not depend on the number of threads.
 #include "exported.h"
+#include "gemm.h"
 #include "parallel.h"
 #include "product.h"
 #include "trained_attention.h"
@@ -125,3 +126,6 @@ EXPORTED void rw_activate_back(int32_t activation, const float *x, const float *
     default: return activate_all_back<RELU>(x, gradient, out, count, threads);
   }
 }
+
+// 0, or 1 for lack of memory.
+EXPORTED int32_t rw_multiply(const MatrixProduct *x) { return !multiply_matrices(*x); }
