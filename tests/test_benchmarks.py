@@ -155,6 +155,11 @@ def recorded() -> dict[str, Any]:
             "unavailable": None,
             "suggested": True,
         },
+        "compiled-training": {
+            "rates": {"compiled": side(15), "PyTorch": side(12)},
+            "unavailable": None,
+            "suggested": True,
+        },
         "prepacked": {
             "rates": {
                 "bfloat16": {
@@ -229,6 +234,7 @@ def test_the_tables_are_made_from_the_results() -> None:
     assert "| B | int16 | 0.9900 | 0.5000 | 0.5000 | 0.2500 |" in text
     assert "300 of 1,000 GFLOP/s (30%) in int16, measured by the rate of bfloat16" in text
     assert "70.0 pairs/s in int16, 50.0 in float32; in PyTorch 40.0" in text
+    assert "Training on A in the compiled library: 15.0 pairs/s; in PyTorch 12.0" in text
     assert "| packed, float32 | 3.000 | 1.500 | 1.0 |" in text
     assert "in float32: 2.0e-06, where logits have a standard deviation of 0.25" in text
     assert "Medians of 3 runs" in text

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from benchmarks.engine import workloads
 from benchmarks.engine.client import Client
@@ -84,6 +85,17 @@ class Bench:
             workloads.write(path, workloads.pairs(self.read(name), count))
             self._written.add(path)
         return str(path)
+
+    def training(self, load: str, precision: str) -> dict[str, Any]:
+        """What a worker is told to train on a work load."""
+        s = self.settings
+        return {
+            "file": self.pairs_file(load, s.train_steps[load] * s.train_batch),
+            "steps": s.train_steps[load],
+            "batch": s.train_batch,
+            "precision": precision,
+            "work": str(self.work / "trainer"),
+        }
 
     def lists_file(self, count: int, documents: int) -> str:
         """``count`` lists of work load A as a file."""

@@ -42,6 +42,7 @@ def render(results: dict[str, Any]) -> str:
     for name, function in (
         ("share-of-peak", _share),
         ("compiled", _compiled),
+        ("compiled-training", _compiled_training),
         ("prepacked", _prepacked),
         ("memory-growth", _growth),
         ("quality", _quality),
@@ -104,6 +105,16 @@ def _compiled(row: dict[str, Any]) -> str:
         f"Scoring A in the compiled library: {rates['int16']} pairs/s in int16, "
         f"{rates['float32']} in float32; in PyTorch {rates['PyTorch']} in float32 (the library is "
         f"{'on' if row['suggested'] else 'off'} by default on this processor)."
+    )
+
+
+def _compiled_training(row: dict[str, Any]) -> str:
+    if row["unavailable"] is not None:
+        return ""
+    rates = {kind: _number(side["median"]) for kind, side in row["rates"].items()}
+    return (
+        f"Training on A in the compiled library: {rates['compiled']} pairs/s; in PyTorch "
+        f"{rates['PyTorch']}, both in float32."
     )
 
 

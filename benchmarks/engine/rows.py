@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,13 @@ from benchmarks.engine import workloads
 from benchmarks.engine.bench import Bench
 from benchmarks.engine.client import Client, WorkerError, alternate
 from benchmarks.engine.curves import curves_row
+from benchmarks.engine.own_rows import (
+    compiled_row,
+    compiled_training_row,
+    prepacked_row,
+    quality_row,
+    share_row,
+)
 from benchmarks.engine.results import compared, summary
 
 __all__ = ["GROUPS", "ROWS", "Row"]
@@ -48,14 +54,7 @@ def predict_row(
 def train_row(bench: Bench, load: str, precision: str) -> dict[str, Any]:
     """Both trainers over the same pairs, in another order in each repeat."""
     s = bench.settings
-    plan = {
-        "file": bench.pairs_file(load, s.train_steps[load] * s.train_batch),
-        "steps": s.train_steps[load],
-        "batch": s.train_batch,
-        "precision": precision,
-        "work": str(bench.work / "trainer"),
-    }
-
+    plan = bench.training(load, precision)
     products: dict[str, str] = {}
 
     def once(client: Client, side: str) -> Callable[[int], float]:
@@ -137,79 +136,6 @@ def growth_row(bench: Bench) -> dict[str, Any]:
     return {"group": "memory", "title": "memory by documents per query", "mib": found}
 
 
-def share_row(bench: Bench) -> dict[str, Any]:
-    """What part of the rate of bare matrix products scoring A reaches."""
-    s = bench.settings
-    work = bench.ours.ask("work", file=bench.pairs_file("A", s.predict_pairs), count=10**9)
-    peak = bench.ours.ask("peak", seconds=s.peak_seconds)
-    shares: dict[str, Any] = {}
-    for precision in ("auto", "float32"):
-        bench.predict(bench.ours, precision, None, "share")
-        rates = [bench.predict(bench.ours, precision, None, "share") for _ in range(s.repeats)]
-        reached = work["flops"] / (work["pairs"] / median(rates))
-        kind = work["auto"] if precision == "auto" else precision
-        # Nothing in PyTorch multiplies 16-bit integers, whose own peak is hence not known.
-        of = kind if kind in peak else "float32"
-        shares[precision] = {"kind": kind, "flops": reached, "of": of, "share": reached / peak[of]}
-    return {"group": "predict", "title": "share of peak", "work": work, "peak": peak} | {
-        "shares": shares
-    }
-
-
-def prepacked_row(bench: Bench) -> dict[str, Any]:
-    """Ours on A with prepacked products wherever they are possible, and without them, in turn."""
-    auto = bench.ours.ask("work", file=bench.pairs_file("A", 1), count=1)["auto"]
-    kinds = {"bfloat16": "auto"} if auto == "bfloat16" else {}
-    rates: dict[str, Any] = {}
-    for kind, precision in {**kinds, "float32": "float32"}.items():
-
-        def once(on: bool, precision: str = precision) -> Callable[[int], float]:
-            def measured(_: int) -> float:
-                bench.ours.ask("prepacking", on=on)
-                return bench.predict(bench.ours, precision, None, "prepacked")
-
-            return measured
-
-        try:
-            alternate(once(True), once(False), 1)
-            values = alternate(once(True), once(False), bench.settings.repeats)
-        finally:
-            told = bench.ours.ask("prepacking", on=None)
-        on, off = (summary(what, side) for what, side in zip(("on", "off"), values, strict=True))
-        rates[kind] = {"on": on, "off": off, "gain": on["median"] / off["median"], **told[kind]}
-    return {"group": "predict", "title": "prepacked products", "rates": rates}
-
-
-def compiled_row(bench: Bench) -> dict[str, Any]:
-    """Ours on A in the compiled library, in both of its formats, and in PyTorch, in turn."""
-    reason = bench.ours.ask("compiling", bits=None)["unavailable"]
-    rates: dict[str, list[float]] = {"int16": [], "float32": [], "PyTorch": []}
-    for repeat in range(-1, 0 if reason else bench.settings.repeats):
-        for kind, bits in (("int16", 16), ("float32", 32), ("PyTorch", 0)):
-            bench.ours.ask("compiling", bits=bits)
-            rate = bench.predict(bench.ours, "float32", None, "compiled")
-            if repeat >= 0:
-                rates[kind].append(rate)
-    told = bench.ours.ask("compiling", bits=None)
-    sides = {kind: summary(kind, values) for kind, values in rates.items() if values}
-    return {"group": "predict", "title": "compiled library", "rates": sides, **told}
-
-
-def quality_row(bench: Bench) -> dict[str, Any]:
-    """Rankings in bfloat16, and in int16 where that can be, against those in float32."""
-    s = bench.settings
-    found = bench.ours.ask(
-        "quality",
-        data=None if bench.data is None else str(bench.data),
-        train_on="A" if bench.data is None else "B",
-        steps=s.quality_steps,
-        queries=s.quality_queries,
-        depth=s.quality_depth,
-        work=str(bench.work / "trainer"),
-    )
-    return {"group": "quality", "title": "narrow formats against float32", **found}
-
-
 def _batch(size: int | None) -> str:
     return "default batches" if size is None else f"batch {size}"
 
@@ -271,6 +197,7 @@ ROWS = (
     Row("share-of-peak", "predict", share_row),
     Row("compiled", "predict", compiled_row),
     Row("prepacked", "predict", prepacked_row),
+    Row("compiled-training", "train", compiled_training_row),
     *(_train(load, precision) for load in workloads.TITLES for precision in ("fp32", "bf16")),
     Row(
         "rank-default",

@@ -155,7 +155,9 @@ def normed(norm: nn.LayerNorm, x: Tensor, y: Tensor, kept: Tensor, p: float) -> 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("p", [0.0, 0.25])
 @pytest.mark.parametrize(("rows", "width"), [(1, 8), (70, 40), (300, 96), (1500, 16)])
-def test_residual_and_norm_with_their_gradients(rows: int, width: int, p: float, bias: bool) -> None:
+def test_residual_and_norm_with_their_gradients(
+    rows: int, width: int, p: float, bias: bool
+) -> None:
     norm = nn.LayerNorm(width, eps=1e-5, bias=bias)
     for parameter in norm.parameters():
         nn.init.normal_(parameter)
@@ -186,7 +188,9 @@ def test_residual_and_norm_with_their_gradients(rows: int, width: int, p: float,
 
 @pytest.mark.parametrize("activation", [nn.GELU(), nn.GELU("tanh"), nn.ReLU()])
 def test_activations_and_their_slopes(activation: Any) -> None:
-    x = torch.cat([torch.linspace(-12, 12, 40_001), torch.tensor([-80.0, -1e-30, 0, 1e-8, 1e4, 90, 1])])
+    x = torch.cat(
+        [torch.linspace(-12, 12, 40_001), torch.tensor([-80.0, -1e-30, 0, 1e-8, 1e4, 90, 1])]
+    )
     x = x.view(-1, 8).requires_grad_()
     assert ct.activates_compiled(x, activation)
     found = ct.activate_compiled(x, activation)
@@ -220,7 +224,11 @@ def test_dropout_has_its_probability_everywhere(p: float) -> None:
     assert float((by_column - p).abs().max()) < allowed
     # Neighbours in a row, and the same place in two rows, know nothing of each other.
     one = (dropped - dropped.mean()) / dropped.std()
-    for first, second in ((one[:, :-1], one[:, 1:]), (one[:-1], one[1:]), (one[:, :-32], one[:, 32:])):
+    for first, second in (
+        (one[:, :-1], one[:, 1:]),
+        (one[:-1], one[1:]),
+        (one[:, :-32], one[:, 32:]),
+    ):
         assert abs(float((first * second).mean())) < 4.5 / first.numel() ** 0.5
 
 
@@ -385,7 +393,9 @@ def test_what_it_cannot_do_stays_with_pytorch() -> None:
     assert not attends(torch.bfloat16)
     assert not attends(size=12)
     assert not attends(p=0.995)
-    assert not ct.attends_compiled(torch.float32, torch.device("meta"), TrainedHeads(2, 8, 0, False))
+    assert not ct.attends_compiled(
+        torch.float32, torch.device("meta"), TrainedHeads(2, 8, 0, False)
+    )
     x, norm = torch.randn(2, 8), nn.LayerNorm(8)
     assert ct.adds_compiled(x, 0.1, norm)
     assert not ct.adds_compiled(x.double(), 0.1, norm)

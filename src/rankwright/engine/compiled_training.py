@@ -2,8 +2,8 @@
 
 PyTorch has attention with dropout, and a residual with dropout and normalisation, only as many
 operations, each of which reads and writes everything. Of a linear layer's three products, PyTorch
-keeps the one for the gradient of the weight, where it is the faster. Dropout draws from PyTorch's random state, as elsewhere; masks are
-drawn again on the way back instead of being kept.
+keeps the one for the gradient of the weight, where it is the faster. Dropout draws from PyTorch's
+random state, as elsewhere; masks are drawn again on the way back instead of being kept.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         qkv, out, sums = ctx.saved_tensors
-        starts, lengths = ctx.layout.pairs
+        lengths = ctx.layout.pairs[1]
         filled = int(lengths.sum()) == len(qkv)
         result = torch.empty_like(qkv) if filled else torch.zeros_like(qkv)
         gradient = gradient.contiguous()
@@ -157,7 +157,9 @@ def _check(failed: int, longest: int) -> None:
 
 class _AddNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, how: Any) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, how: Any
+    ) -> Tensor:
         epsilon, p = how
         rows, width = x.shape
         x, y = x.contiguous(), y.contiguous()
@@ -166,9 +168,7 @@ class _AddNorm(torch.autograd.Function):
             rows=rows, width=width, norm=norm, drop=_drop(p), threads=torch.get_num_threads()
         )
         kept, out, scales = torch.empty_like(x), torch.empty_like(x), x.new_empty(rows)
-        _library().rw_add_norm(
-            byref(described), *(t.data_ptr() for t in (x, y, kept, scales, out))
-        )
+        _library().rw_add_norm(byref(described), *(t.data_ptr() for t in (x, y, kept, scales, out)))
         ctx.save_for_backward(kept, scales, weight)
         ctx.described, ctx.biased = described, bias is not None
         return out
@@ -177,6 +177,8 @@ class _AddNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         kept, scales, weight = ctx.saved_tensors
+        # Weights that are kept in shares may lie elsewhere by now.
+        ctx.described.norm.weight, ctx.described.norm.bias = weight.data_ptr(), None
         rows, width = kept.shape
         # Without dropout, both terms of a sum have the same gradient.
         gx = torch.empty_like(kept)
