@@ -169,21 +169,25 @@ class _Linear(torch.autograd.Function):
         return (gx, None, None, None, *gw, *gb)
 
 
-def linear(x: Tensor, layers: tuple[nn.Module, ...], cache: WeightCache) -> Tensor:
+def linear(
+    x: Tensor, layers: tuple[nn.Module, ...], cache: WeightCache, training: bool = False
+) -> Tensor:
     """The outputs of the layers side by side: ``(T, in) -> (T, sum of out)``, in x's type.
 
     Layers that are not plain `nn.Linear` (adapters, quantised or hooked ones) are called as they
-    are, so whatever they do beyond a product happens.
+    are, so whatever they do beyond a product happens. In training results are the same to the bit
+    with gradients and without, for steps that compute everything twice.
     """
+    training = training or torch.is_grad_enabled()
     if not all(is_plain(layer) for layer in layers) or not _alike(layers):
         half = x.dtype in (torch.bfloat16, torch.float16)
         with torch.autocast(x.device.type, dtype=x.dtype if half else None, enabled=half):
             return torch.cat([layer(x) for layer in layers], dim=-1).to(x.dtype)
     plain: tuple[nn.Linear, ...] = layers  # type: ignore[assignment]
-    if _prepacked(x, plain):
+    if not training and _prepacked(x, plain):
         return product(x, *cache.get(plain, x.dtype, laid_out=True))
     weight, bias = cache.get(plain, x.dtype)
-    if not torch.is_grad_enabled():
+    if not training:
         return F.linear(x, weight, bias)
     sizes = tuple(layer.out_features for layer in plain)
     parameters = [layer.weight for layer in plain]
@@ -194,25 +198,29 @@ def linear(x: Tensor, layers: tuple[nn.Module, ...], cache: WeightCache) -> Tens
 
 
 def activated(
-    x: Tensor, layer: nn.Module, activation: Callable[[Tensor], Tensor], cache: WeightCache
+    x: Tensor,
+    layer: nn.Module,
+    activation: Callable[[Tensor], Tensor],
+    cache: WeightCache,
+    training: bool = False,
 ) -> Tensor:
     """``activation(layer(x))``, ``(T, in) -> (T, out)``: one operation where that can be."""
-    if is_plain(layer) and _prepacked(x, (layer,)):  # type: ignore[arg-type]
+    training = training or torch.is_grad_enabled()
+    if not training and is_plain(layer) and _prepacked(x, (layer,)):  # type: ignore[arg-type]
         fused = fused_activation(activation)
         if fused is not None:
             weight, bias = cache.get((layer,), x.dtype, laid_out=True)  # type: ignore[arg-type]
             return product(x, weight, bias, fused)
-    inner = linear(x, (layer,), cache)
-    if torch.is_grad_enabled() and activates_compiled(inner, activation):
+    inner = linear(x, (layer,), cache, training)
+    if training and activates_compiled(inner, activation):
         return activate_compiled(inner, activation)
     return activation(inner)
 
 
 def _prepacked(x: Tensor, layers: tuple[nn.Linear, ...]) -> bool:
-    """Whether a product of plain layers runs with laid out weights."""
+    """Whether a product of plain layers can run with laid out weights, without gradients."""
     return (
-        not torch.is_grad_enabled()
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and prepacks(x.dtype)
         # Subclasses of tensors, such as quantised or sharded weights, have products of their own.
         and all(type(layer.weight) is nn.Parameter for layer in layers)

@@ -64,7 +64,7 @@ class ModernBertEncoder(PackedEncoder):
         heads = self.heads[block.attention_type]
         x = hidden if index == 0 else norm(hidden, block.attn_norm)
         seen = attend(
-            linear(x, (attention.Wqkv,), run.cache),
+            linear(x, (attention.Wqkv,), run.cache, run.training),
             heads,
             run.layout,
             run.masks[heads.window],
@@ -74,11 +74,13 @@ class ModernBertEncoder(PackedEncoder):
         )
         if run.trim:
             hidden = hidden[run.layout.first]
-        seen = linear(seen, (attention.Wo,), run.cache)
+        seen = linear(seen, (attention.Wo,), run.cache, run.training)
         hidden = hidden + dropout(seen, getattr(attention.out_drop, "p", 0.0), run.training)
-        value, gate = linear(norm(hidden, block.mlp_norm), (mlp.Wi,), run.cache).chunk(2, dim=-1)
+        value, gate = linear(
+            norm(hidden, block.mlp_norm), (mlp.Wi,), run.cache, run.training
+        ).chunk(2, dim=-1)
         inner = dropout(mlp.act(value) * gate, mlp.drop.p, run.training)
-        return hidden + linear(inner, (mlp.Wo,), run.cache)
+        return hidden + linear(inner, (mlp.Wo,), run.cache, run.training)
 
     def finish(self, hidden: Tensor, run: Pass) -> Tensor:
         """The final norm."""

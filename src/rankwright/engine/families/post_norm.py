@@ -112,12 +112,12 @@ class PostNormEncoder(PackedEncoder):
             # Called rather than indexed, so that an adapter on it counts.
             x = x + segments(ids.new_zeros(1) if types is None else types)
         x = dropout(norm(x, e.LayerNorm).to(run.dtype), e.dropout.p, run.training)
-        return x if self.project is None else linear(x, (self.project,), run.cache)
+        return x if self.project is None else linear(x, (self.project,), run.cache, run.training)
 
     def layer(self, index: int, hidden: Tensor, run: Pass) -> Tensor:
         """Attention, then feed-forward, each with its residual and norm."""
         b = self.blocks[index]
-        qkv = linear(hidden, b.qkv, run.cache)
+        qkv = linear(hidden, b.qkv, run.cache, run.training)
         seen = attend(
             qkv,
             b.heads,
@@ -128,10 +128,10 @@ class PostNormEncoder(PackedEncoder):
         )
         if run.trim:
             hidden = hidden[run.layout.first]
-        seen = linear(seen, (b.out,), run.cache)
+        seen = linear(seen, (b.out,), run.cache, run.training)
         hidden = _add_norm(hidden, seen, b.out_dropout, b.out_norm, run.training)
-        inner = activated(hidden, b.up, b.activation, run.cache)
-        inner = linear(inner, (b.down,), run.cache)
+        inner = activated(hidden, b.up, b.activation, run.cache, run.training)
+        inner = linear(inner, (b.down,), run.cache, run.training)
         return _add_norm(hidden, inner, b.down_dropout, b.down_norm, run.training)
 
 
