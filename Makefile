@@ -14,6 +14,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PARTS := $(sort $(dir $(wildcard tests/*/test_*.py))) $(wildcard tests/test_*.py)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
+# What the compiled library is made from: after a change the package is installed again.
+COMPILED := hatch_build.py $(wildcard src/rankwright/engine/native/*.cpp src/rankwright/engine/native/*.h)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test quick lint types clean
 
@@ -49,12 +52,12 @@ clean: ## Remove caches and build products; .venv stays
 	find . -type d -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 # A stamp is newer than what it depends on once the installation has succeeded.
-.venv/.ready: pyproject.toml constraints.txt | $(BIN)/python
+.venv/.ready: pyproject.toml constraints.txt $(COMPILED) | $(BIN)/python
 	@echo "Installing Rankwright and its development tools into .venv (some minutes)"
 	$(INSTALL) -e ".[dev]"
 	@touch .venv/.ready .venv/.ready-demo
 
-.venv/.ready-demo: pyproject.toml constraints.txt | $(BIN)/python
+.venv/.ready-demo: pyproject.toml constraints.txt $(COMPILED) | $(BIN)/python
 	@echo "Installing Rankwright into .venv (some minutes)"
 	$(INSTALL) -e ".[demo]"
 	@touch .venv/.ready-demo

@@ -27,6 +27,7 @@ from rankwright.errors import (
     UnsafeModelError,
     WeightsError,
 )
+from rankwright.model.adapter_layers import remove_empty_layers
 from rankwright.model.folder import ModelFolder
 from rankwright.model.weights import INDEX_FILE, WEIGHTS_FILE, read_header
 
@@ -190,6 +191,7 @@ def insert_adapter(model: Any, adapter: AdapterFolder, name: str, *, trainable: 
         raise InputError(f"The model has an adapter {name!r} already; pass another adapter_name.")
     config = peft.PeftConfig.from_pretrained(str(adapter.path))
     config.inference_mode = not trainable
+    trained = {key: parameter.requires_grad for key, parameter in model.named_parameters()}
     try:
         with several_adapters():
             peft.inject_adapter_in_model(config, model, name)
@@ -199,6 +201,9 @@ def insert_adapter(model: Any, adapter: AdapterFolder, name: str, *, trainable: 
         if name in adapter_configs(model):
             model._hf_peft_config_loaded = True
             model.delete_adapter(name)
+        if remove_empty_layers(model):
+            for key, parameter in model.named_parameters():
+                parameter.requires_grad_(trained[key])
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(

@@ -12,7 +12,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rankwright.engine.adapters import adapter_configs, inner_model
@@ -25,6 +24,7 @@ from rankwright.model.adapter_files import (
     read_adapter,
     several_adapters,
 )
+from rankwright.model.adapter_layers import merge_layers, remove_empty_layers
 from rankwright.model.core import CrossEncoderCore
 from rankwright.model.hub import HubOptions, local_folder
 
@@ -159,9 +159,16 @@ class Adapters(CrossEncoderCore):
         return adapter_state(model, adapter_name or self.active_adapter())
 
     def delete_adapter(self, adapter_names: str | list[str]) -> None:
-        """Takes adapters out of the model, unused; their trained heads go with them."""
+        """Takes adapters out of the model, unused; their trained heads go with them.
+
+        A model without any adapter is a plain one again, all of whose weights can be trained.
+        """
         names = self._known(adapter_names)
-        self._adapted().delete_adapter(names)
+        model = self._adapted()
+        model.delete_adapter(names)
+        if remove_empty_layers(model):
+            model.requires_grad_(True)
+            self.model = model
 
     def merge_and_unload(self) -> None:
         """Makes the active adapter a part of the weights, and the model a plain one again.
@@ -175,7 +182,7 @@ class Adapters(CrossEncoderCore):
         """
         model = self._adapted()
         try:
-            _merge(model)
+            merge_layers(model)
         except ValueError as error:
             raise WeightsError(f"The adapter cannot be merged: {error}") from error
         model.requires_grad_(True)
@@ -225,30 +232,6 @@ def head_modules(model: Any) -> list[str]:
     if getattr(model.base_model, "pooler", None) is not None:
         names.append("pooler")
     return names
-
-
-@torch.no_grad()
-def _merge(model: Any) -> None:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    done: list[str] = []
-    for name, module in [*model.named_modules()]:
-        if any(name.startswith(f"{other}.") for other in done):
-            continue
-        if hasattr(module, "unload_and_optionally_merge_module"):
-            plain = module.unload_and_optionally_merge_module(
-                merge=True, safe_merge=True, adapter_names=None
-            )
-        elif isinstance(module, BaseTunerLayer):
-            module.merge(safe_merge=True)
-            plain = module.get_base_layer()
-        else:
-            continue
-        parent, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, plain)
-        done.append(name)
-    del model.peft_config
-    model._hf_peft_config_loaded = False
 
 
 def _switch(model: Any, *, on: bool) -> None:
