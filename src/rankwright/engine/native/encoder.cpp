@@ -5,6 +5,7 @@
 // There is no C++ run-time library in here, so that the result depends on the C library alone.
 #include "attention.h"
 #include "exported.h"
+#include "first_token.h"
 #include "parallel.h"
 #include "product.h"
 
@@ -32,11 +33,12 @@ struct Room {
 
   bool make(const Model &m, int64_t tokens, int64_t pairs, int64_t longest) {
     const int64_t widest = m.inner > m.hidden ? m.inner : m.hidden;
-    hidden = floats(tokens * m.hidden);
+    hidden = floats((tokens + KEY_STEP) * m.hidden);  // tiles reach beyond the last token
     qkv = floats(tokens * 3 * m.hidden);
     seen = floats(tokens * m.hidden);
     first = floats(pairs * m.hidden);
-    inner = floats(BLOCK * m.inner);
+    inner = floats(BLOCK * m.inner > 2 * QUERIES * m.hidden ? BLOCK * m.inner
+                                                            : 2 * QUERIES * m.hidden);
     product = floats(BLOCK * m.hidden);
     scales = floats(BLOCK);
     attention = floats(attention_floats(longest, m.hidden / m.heads));
@@ -137,49 +139,51 @@ class Encoder {
   }
 
   void layer(const Layer &l, const Piece &piece, bool last) {
-    const bool trim = last && batch.first_only;
-    const int64_t begin = trim ? m.hidden : 0;  // queries come first, and only first tokens ask
+    if (last && batch.first_only) {
+      look_from_first(l, piece);
+      finish(l, piece.pairs, room.first);
+      return;
+    }
     blocks(piece.tokens, [&](int64_t row, int64_t rows) {
-      times(l.qkv, room.hidden + row * m.hidden, rows, begin, 3 * m.hidden,
+      times(l.qkv, room.hidden + row * m.hidden, rows, 0, 3 * m.hidden,
             room.qkv + row * 3 * m.hidden, 3 * m.hidden);
     });
-    if (trim) {
-      first_queries(l, piece);
-      look(piece, true);
-      finish(l, piece.pairs, room.first);
-    } else {
-      look(piece, false);
-      finish(l, piece.tokens, room.hidden);
+    look(piece);
+    finish(l, piece.tokens, room.hidden);
+  }
+
+  void look(const Piece &piece) {
+    const int64_t size = m.hidden / m.heads, stride = 3 * m.hidden;
+    int64_t token = 0;
+    for (int64_t p = 0; p < piece.pairs; p++) {
+      const int64_t keys = batch.lengths[piece.first_pair + p];
+      const float *q = room.qkv + token * stride, *k = q + m.hidden, *v = k + m.hidden;
+      for (int64_t h = 0; h < m.heads; h++)
+        attend({q + h * size, stride}, keys, {k + h * size, stride}, {v + h * size, stride}, keys,
+               size, room.seen + token * m.hidden + h * size, m.hidden, attention,
+               [](int64_t, int64_t, float *, __m256 *, __m256 *) { return 1.0f; });
+      token += keys;
     }
   }
 
-  // First tokens' states to `room.first`, and their queries to where other tokens' would be.
-  void first_queries(const Layer &l, const Piece &piece) {
+  // Attention where only first tokens ask: their states to `room.first`, what they see to
+  // `room.seen`, a row per pair.
+  void look_from_first(const Layer &l, const Piece &piece) {
     int64_t token = 0;
     for (int64_t p = 0; p < piece.pairs; token += batch.lengths[piece.first_pair + p++])
       memcpy(room.first + p * m.hidden, room.hidden + token * m.hidden,
              m.hidden * sizeof(float));
     blocks(piece.pairs, [&](int64_t row, int64_t rows) {
-      times(l.qkv, room.first + row * m.hidden, rows, 0, m.hidden, room.product, m.hidden);
-      for (int64_t r = 0; r < rows; r++)
-        memcpy(room.qkv + (row + r) * 3 * m.hidden, room.product + r * m.hidden,
-               m.hidden * sizeof(float));
+      times(l.qkv, room.first + row * m.hidden, rows, 0, m.hidden, room.qkv + row * m.hidden,
+            m.hidden);
     });
-  }
-
-  void look(const Piece &piece, bool first) {
-    const int64_t size = m.hidden / m.heads, stride = 3 * m.hidden;
-    int64_t token = 0;
-    for (int64_t p = 0; p < piece.pairs; p++) {
-      const int64_t keys = batch.lengths[piece.first_pair + p], asking = first ? p : token;
-      const float *k = room.qkv + token * stride + m.hidden, *v = k + m.hidden;
-      for (int64_t h = 0; h < m.heads; h++)
-        attend({room.qkv + asking * stride + h * size, stride}, first ? 1 : keys,
-               {k + h * size, stride}, {v + h * size, stride}, keys, size,
-               room.seen + asking * m.hidden + h * size, m.hidden, attention,
-               [](int64_t, int64_t, float *, __m256 *, __m256 *) { return 1.0f; });
-      token += keys;
-    }
+    const FirstToken first = {l.keys, l.values, l.qkv.bias ? l.qkv.bias + 2 * m.hidden : nullptr,
+                              m.hidden, m.heads};
+    token = 0;
+    for (int64_t p = 0; p < piece.pairs; token += batch.lengths[piece.first_pair + p++])
+      attend_from_first(first, room.qkv + p * m.hidden, room.hidden + token * m.hidden,
+                        batch.lengths[piece.first_pair + p], room.seen + p * m.hidden, attention,
+                        room.inner);
   }
 
   // What follows attention, for rows of `room.seen`, into `hidden`, which has the residual.
@@ -246,7 +250,7 @@ void cut(Work &work, Piece *pieces) {
 }  // namespace
 
 // Increased whenever a structure of model.h or a function that is exported changes.
-EXPORTED int32_t rw_version() { return 2; }
+EXPORTED int32_t rw_version() { return 3; }
 
 // Last hidden states: a row per pair (its first token's) or per token. 0, or 1 for lack of memory.
 EXPORTED int32_t rw_encode(const Model *model, const Batch *batch, float *out) {

@@ -80,6 +80,8 @@ class NativeEncoder:
             to.qkv, to.out = self._product(layer.qkv), self._product(layer.out)
             to.up, to.down = self._product(layer.up), self._product(layer.down)
             to.out_norm, to.down_norm = self._norm(layer.out_norm), self._norm(layer.down_norm)
+        keys, values = _keys_and_values(weights.layers[-1].qkv)
+        layers[-1].keys, layers[-1].values = self._floats(keys), self._floats(values)
         self._model = c.Model(
             hidden=self.hidden,
             inner=first.up.weight.shape[0],
@@ -155,6 +157,19 @@ class NativeEncoder:
         return c.Norm(
             weight=self._floats(norm.weight), bias=self._floats(norm.bias), epsilon=norm.epsilon
         )
+
+
+def _keys_and_values(qkv: LinearWeights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The weights of both in float32, for the last layer's first tokens."""
+    _, keys, values = np.split(qkv.weight.astype(np.float32), 3)
+    if qkv.scales is not None:
+        _, key_scales, value_scales = np.split(qkv.scales[:, None], 3)
+        keys, values = keys * key_scales, values * value_scales
+    if qkv.bias is not None:
+        # A bias of keys makes no difference there, but what is no number must stay so.
+        _, bias, _ = np.split(qkv.bias, 3)
+        keys = np.where(np.isfinite(bias)[:, None], keys, np.float32(np.nan))
+    return keys, values
 
 
 def _integers(array: Ids) -> Ids:

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 FILE = Path(__file__).with_name("kernels.so")
-VERSION = 2
+VERSION = 3
 _NEEDED = frozenset(("avx2", "fma"))
 
 
@@ -72,6 +72,8 @@ class Layer(Structure):
         ("out", Product),
         ("up", Product),
         ("down", Product),
+        ("keys", c_void_p),
+        ("values", c_void_p),
         ("out_norm", Norm),
         ("down_norm", Norm),
     )

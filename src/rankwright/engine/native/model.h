@@ -20,6 +20,7 @@ struct Norm {
 
 struct Layer {
   Product qkv, out, up, down;
+  const float *keys, *values;  // the last layer's weights of keys and values, [outputs][inputs]
   Norm out_norm, down_norm;
 };
 
