@@ -202,9 +202,11 @@ def recorded() -> dict[str, Any]:
                 {
                     "reference": [[4.0, 2.0, 1.0, 1.0], [2.0, 2.0, 1.0, 3.0]],
                     "float32": [[3.0, 3.0, 2.0, 1.0]] * 2,
+                    "bfloat16": [[3.0, 3.0, 2.0, 1.0]] * 2,
                 },
                 2,
             ),
+            "products": {"float32": "float32", "bfloat16": "float32"},
         },
     }
     return {
@@ -236,6 +238,7 @@ def test_the_tables_are_made_from_the_results() -> None:
     assert "70.0 pairs/s in int16, 50.0 in float32; in PyTorch 40.0" in text
     assert "Training on A in the compiled library: 15.0 pairs/s; in PyTorch 12.0" in text
     assert "| packed, float32 | 3.000 | 1.500 | 1.0 |" in text
+    assert "| packed, bf16=True, hence float32 on this processor | 3.000 |" in text
     assert "in float32: 2.0e-06, where logits have a standard deviation of 0.25" in text
     assert "Medians of 3 runs" in text
     assert "Not measured: train-B-fp32." in text

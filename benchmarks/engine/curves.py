@@ -30,10 +30,12 @@ def curves_row(bench: Bench) -> dict[str, Any]:
     }
     clients: dict[str, Client] = {"ours": bench.ours, "peer": bench.peer}
     losses: dict[str, list[list[float]]] = {name: [] for name, _, _ in SIDES}
+    products: dict[str, str] = {}
     for seed in range(s.seed, s.seed + s.curve_seeds):
         for name, library, precision in SIDES:
             answer = clients[library].ask("curve", seed=seed, precision=precision, **plan)
             losses[name].append(answer["losses"])
+            products[name] = answer["products"]
     return {
         "group": "quality",
         "title": "loss curves",
@@ -41,6 +43,7 @@ def curves_row(bench: Bench) -> dict[str, Any]:
         "steps": s.curve_steps,
         "seeds": s.curve_seeds,
         "losses": losses,
+        "products": products,
         **compare(losses, s.curve_blocks),
     }
 

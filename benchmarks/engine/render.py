@@ -174,6 +174,9 @@ def _curves(row: dict[str, Any]) -> str:
     ]
     for name, means in row["means"].items():
         title = "padded, float32" if name == "reference" else f"packed, {name}"
+        # Rankwright trains in float32 where the processor has no instructions for bfloat16.
+        if name == "bfloat16" and row["products"][name] != name:
+            title = f"packed, bf16=True, hence {row['products'][name]} on this processor"
         cells = " | ".join(f"{mean:.3f}" for mean in means)
         distance = row["distance"].get(name)
         lines.append(f"| {title} | {cells} | {'' if distance is None else f'{distance:.1f}'} |")

@@ -177,7 +177,10 @@ class Worker:
             arguments,
         )
         trainer.train()
-        return {"losses": [log["loss"] for log in trainer.state.log_history if "loss" in log]}
+        return {
+            "losses": [log["loss"] for log in trainer.state.log_history if "loss" in log],
+            "products": "bfloat16" if trainer.args.bf16 else "float32",
+        }
 
     def do_memory(
         self, file: str, queries: int, mini_batch: int | None, max_length: int, work: str
