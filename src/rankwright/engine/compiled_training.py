@@ -237,12 +237,20 @@ def multiplies_compiled(x: Tensor, weight: Tensor) -> bool:
 
 
 def linear_compiled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``x @ weight.T + bias``, without a gradient."""
+    """``x @ weight.T + bias``, without a gradient: ``(T, in)``, ``(out, in)`` to ``(T, out)``.
+
+    Raises:
+        MemoryError: There is not enough for copies of both factors.
+    """
     return _multiply(x, weight, bias, transposed=False)
 
 
 def linear_compiled_back(gradient: Tensor, weight: Tensor) -> Tensor:
-    """``gradient @ weight``: the gradient of a linear layer's inputs."""
+    """``gradient @ weight``, ``(T, out)``, ``(out, in)`` to ``(T, in)``: the gradient of inputs.
+
+    Raises:
+        MemoryError: There is not enough for copies of both factors.
+    """
     return _multiply(gradient, weight, None, transposed=True)
 
 
@@ -252,13 +260,14 @@ def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool) 
     rows, depth, columns = (len(x), *((outputs, inputs) if transposed else (inputs, outputs)))
     out = x.new_empty(rows, columns)
     described = c.MatrixProduct(
-        a=c.Operand(at=x.data_ptr(), stride=depth, by_depth=False),
-        b=c.Operand(at=weight.data_ptr(), stride=inputs, by_depth=transposed),
+        a=x.data_ptr(),
+        b=weight.data_ptr(),
         bias=_address(bias),
         out=out.data_ptr(),
         rows=rows,
         columns=columns,
         depth=depth,
+        transposed=transposed,
         threads=torch.get_num_threads(),
     )
     if _library().rw_multiply(byref(described)):
@@ -291,7 +300,7 @@ def add_norm_compiled(x: Tensor, y: Tensor, p: float, norm: nn.LayerNorm) -> Ten
 
 
 def activate_compiled(x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-    """``activation(x)`` for one that `activates_compiled`."""
+    """``activation(x)``, ``(T, width)`` float32, for one that `activates_compiled`."""
     number = ACTIVATIONS[COMPILED_ACTIVATIONS[fused_activation(activation)]]
     result: Tensor = _Activation.apply(x, number)  # type: ignore[no-untyped-call]
     return result

@@ -250,7 +250,7 @@ void cut(Work &work, Piece *pieces) {
 }  // namespace
 
 // Increased whenever a structure of model.h or a function that is exported changes.
-EXPORTED int32_t rw_version() { return 3; }
+EXPORTED int32_t rw_version() { return 4; }
 
 // Last hidden states: a row per pair (its first token's) or per token. 0, or 1 for lack of memory.
 EXPORTED int32_t rw_encode(const Model *model, const Batch *batch, float *out) {

@@ -8,24 +8,13 @@
 #include "parallel.h"
 #include "product.h"
 
-// A matrix with a number for every (line, depth): depth is summed over.
-struct Operand {
-  const float *at;
-  int64_t stride;
-  int32_t by_depth;  // whether the lines of one depth lie side by side, or the depths of one line
-
-  const float *from(int64_t line, int64_t depth) const {
-    return by_depth ? at + depth * stride + line : at + line * stride + depth;
-  }
-};
-
-// out[row][column] = sum over depth of a[row][depth] * b[column][depth], and `bias[column]`.
+// out = a @ b.T + bias, or a @ b for a `transposed` b. All lie without gaps: a as [rows][depth], b as
+// [columns][depth] or [depth][columns]; columns are a multiple of COLUMNS.
 struct MatrixProduct {
-  Operand a, b;
-  const float *bias;
+  const float *a, *b, *bias;
   float *out;
-  int64_t rows, columns, depth;  // columns are a multiple of COLUMNS
-  int32_t threads;
+  int64_t rows, columns, depth;
+  int32_t transposed, threads;
 };
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -34,53 +23,51 @@ constexpr int64_t MOST_DEPTH = 1536;   // at a time
 constexpr int64_t COLUMN_GROUP = 384;  // of a block of the result
 constexpr int64_t PIECES = 4;          // tiles or panels that are packed together
 
-// Up to eight lines, each of which lies in one stretch, to `to`, [depth][width].
+// Up to eight lines of `stride` numbers, `depth` of each, to `to`, [depth][width].
 template <int width>
-static inline void pack_lines(const Operand &x, int64_t line, int64_t lines, int64_t begin,
-                              int64_t depth, float *to) {
+static inline void pack_lines(const float *from, int64_t stride, int64_t lines, int64_t depth,
+                              float *to) {
   constexpr int most = width < 8 ? width : 8;
   int64_t k = 0;
   if (lines >= most)
     for (; k + 8 <= depth; k += 8) {
       __m256 r[8];
       for (int i = 0; i < 8; i++)
-        r[i] = i < most ? _mm256_loadu_ps(x.from(line + i, begin + k)) : _mm256_setzero_ps();
+        r[i] = i < most ? _mm256_loadu_ps(from + i * stride + k) : _mm256_setzero_ps();
       transpose8(r);
       for (int i = 0; i < 8; i++) memcpy(to + (k + i) * width, &r[i], most * sizeof(float));
     }
   for (; k < depth; k++)
-    for (int64_t i = 0; i < most && i < lines; i++)
-      to[k * width + i] = *x.from(line + i, begin + k);
+    for (int64_t i = 0; i < most && i < lines; i++) to[k * width + i] = from[i * stride + k];
 }
 
-// Lines in pieces of `width`, each [room][width]; zeros beyond the lines, and beyond `depth`. Several
-// pieces at once: where the lines of a depth lie side by side, memory is read in longer stretches.
-template <int width>
-static inline void pack(const Operand &x, int64_t line, int64_t lines, int64_t pieces,
-                        int64_t begin, int64_t depth, int64_t room, float *to) {
-  const int64_t whole = lines - line < pieces * width ? (lines - line) / width : pieces;
-  const int64_t size = room * width, left = lines - line - whole * width;
-  for (int64_t p = 0; p < pieces; p++) {
-    float *piece = to + p * size;
-    if (p == whole) memset(piece, 0, size * sizeof(float));
-    memset(piece + depth * width, 0, (room - depth) * width * sizeof(float));
-  }
-  if (x.by_depth) {
-    for (int64_t k = 0; k < depth; k++) {
-      const float *from = x.from(line, begin + k);
-      for (int64_t p = 0; p < whole; p++)
-        memcpy(to + p * size + k * width, from + p * width, width * sizeof(float));
-      for (int64_t i = 0; whole < pieces && i < left; i++)
-        to[whole * size + k * width + i] = from[whole * width + i];
-    }
+// Up to six rows of a as a tile, [room][6]; zeros beyond the rows, and beyond `depth`.
+static inline void pack_tile(const MatrixProduct &x, int64_t row, int64_t begin, int64_t depth,
+                             int64_t room, float *to) {
+  const int64_t count = least(x.rows - row, ROWS);
+  const int64_t filled = count < ROWS ? 0 : depth;
+  memset(to + filled * ROWS, 0, (room - filled) * ROWS * sizeof(float));
+  pack_lines<ROWS>(x.a + row * x.depth + begin, x.depth, count, depth, to);
+}
+
+// `count` panels of b, each [room][16]; zeros beyond `depth`. Several at once: where the columns of a
+// depth lie side by side, memory is then read in longer stretches.
+static inline void pack_panels(const MatrixProduct &x, int64_t column, int64_t count,
+                               int64_t begin, int64_t depth, int64_t room, float *to) {
+  const int64_t size = room * COLUMNS;
+  for (int64_t p = 0; p < count; p++)
+    memset(to + p * size + depth * COLUMNS, 0, (room - depth) * COLUMNS * sizeof(float));
+  if (x.transposed) {
+    for (int64_t k = 0; k < depth; k++)
+      for (int64_t p = 0; p < count; p++)
+        memcpy(to + p * size + k * COLUMNS, x.b + (begin + k) * x.columns + column + p * COLUMNS,
+               COLUMNS * sizeof(float));
     return;
   }
-  for (int64_t p = 0; p < pieces; p++) {
-    const int64_t count = p < whole ? width : left;
-    for (int64_t first = 0; first < count; first += 8)
-      pack_lines<width>(x, line + p * width + first, count - first, begin, depth,
-                        to + p * size + first);
-  }
+  for (int64_t p = 0; p < count; p++)
+    for (int64_t i = 0; i < COLUMNS; i += 8)
+      pack_lines<COLUMNS>(x.b + (column + p * COLUMNS + i) * x.depth + begin, x.depth, 8, depth,
+                          to + p * size + i);
 }
 
 // A block of the result: up to BLOCK rows in tiles, some panels. Added to what is there, or to bias.
@@ -121,14 +108,16 @@ static inline bool multiply_matrices(const MatrixProduct &x) {
       const int64_t room = (depth + 3) / 4 * 4;
       const int64_t tasks_of_a = (tiles + PIECES - 1) / PIECES, tasks_of_b = (panels + PIECES - 1) / PIECES;
       parallel(x.threads, tasks_of_a + tasks_of_b, [&](Tasks &tasks) {
-        for (int64_t task; (task = tasks.next()) >= 0;)
-          if (task < tasks_of_a)
-            pack<ROWS>(x.a, task * PIECES * ROWS, x.rows, least(PIECES, tiles - task * PIECES), begin, depth, room,
-                       a + task * PIECES * ROWS * room);
-          else
-            pack<COLUMNS>(x.b, (task - tasks_of_a) * PIECES * COLUMNS, x.columns,
-                          least(PIECES, panels - (task - tasks_of_a) * PIECES), begin, depth, room,
-                          b + (task - tasks_of_a) * PIECES * COLUMNS * room);
+        for (int64_t task; (task = tasks.next()) >= 0;) {
+          if (task < tasks_of_a) {
+            for (int64_t t = task * PIECES; t < least(tiles, (task + 1) * PIECES); t++)
+              pack_tile(x, t * ROWS, begin, depth, room, a + t * ROWS * room);
+          } else {
+            const int64_t first = (task - tasks_of_a) * PIECES;
+            pack_panels(x, first * COLUMNS, least(PIECES, panels - first), begin, depth, room,
+                        b + first * COLUMNS * room);
+          }
+        }
       });
       const int64_t blocks = (x.rows + BLOCK - 1) / BLOCK;
       const int64_t groups = (x.columns + COLUMN_GROUP - 1) / COLUMN_GROUP;

@@ -33,7 +33,6 @@ __all__ = [
     "Model",
     "Norm",
     "Normed",
-    "Operand",
     "Product",
     "library",
     "share_team",
@@ -42,7 +41,7 @@ __all__ = [
 ]
 
 FILE = Path(__file__).with_name("kernels.so")
-VERSION = 3
+VERSION = 4
 _NEEDED = frozenset(("avx2", "fma"))
 
 
@@ -144,23 +143,18 @@ class Normed(Structure):
     )
 
 
-class Operand(Structure):
-    """A matrix, as in gemm.h."""
-
-    _fields_ = (("at", c_void_p), ("stride", c_int64), ("by_depth", c_int32))
-
-
 class MatrixProduct(Structure):
     """A product of two matrices, as in gemm.h."""
 
     _fields_ = (
-        ("a", Operand),
-        ("b", Operand),
+        ("a", c_void_p),
+        ("b", c_void_p),
         ("bias", c_void_p),
         ("out", c_void_p),
         ("rows", c_int64),
         ("columns", c_int64),
         ("depth", c_int64),
+        ("transposed", c_int32),
         ("threads", c_int32),
     )
 
