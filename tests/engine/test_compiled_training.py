@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     library.unavailable() is not None, reason=f"the compiled library: {library.unavailable()}"
 )
 CPU = torch.device("cpu")
-LENGTHS = np.array([3, 17, 1, 40, 16, 8, 7, 17])
+LENGTHS = np.array([3, 17, 1, 200, 16, 8, 7, 17])
 SEED = 11
 
 
